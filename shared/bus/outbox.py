@@ -1,0 +1,84 @@
+"""Writing: an event is a row of the business transaction, so it exists exactly when its cause does."""
+
+from contextvars import ContextVar
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.bus.contracts import MAX_EVENT_BYTES, Envelope, Event
+from shared.bus.crash import crash
+from shared.bus.tables import event_log, outbox
+from shared.db import after_commit, utc_now, uuid7
+from shared.telemetry import current_traceparent
+
+# The message being handled, so that what a handler publishes names its cause.
+handling: ContextVar[Envelope | None] = ContextVar("handling", default=None)
+
+
+class EventTooLarge(ValueError):
+    """An event exceeds 256 KiB: it carries content that belongs behind an id."""
+
+
+async def publish(session: AsyncSession, event: Event, *, version: int = 1, epoch: int = 0) -> UUID:
+    """Write `event` to the log and the outbox of this transaction; return its id (uuid7).
+
+    `version` is the aggregate's version after the change: events of one key are delivered in the order of their
+    commits, and copies of state use it to ignore older news. Raises EventTooLarge above 256 KiB.
+    """
+    envelopes = await publish_all(session, [(event, version)], epoch=epoch)
+    return envelopes[0]
+
+
+async def publish_all(session: AsyncSession, events: list[tuple[Event, int]], *, epoch: int = 0) -> list[UUID]:
+    """Write several `(event, version)` pairs in order, with two statements; return their ids."""
+    if not events:
+        return []
+    cause = handling.get()
+    rows = []
+    for event, version in events:
+        envelope = Envelope(
+            id=uuid7(),
+            type=event.type,
+            tenant_id=event.tenant_id,
+            key=event.key,
+            version=version,
+            epoch=epoch,
+            time=utc_now(),
+            data=event.model_dump(mode="json"),
+            traceparent=current_traceparent(),
+            causation_id=cause.id if cause else None,
+            correlation_id=(cause.correlation_id or cause.id) if cause else None,
+        )
+        if len(envelope.encode()) > MAX_EVENT_BYTES:
+            raise EventTooLarge(event.type)
+        rows.append(_log_row(envelope, event))
+    crash("publish.before_log")
+    positions = await session.execute(
+        insert(event_log).returning(event_log.c.position, event_log.c.key, sort_by_parameter_order=True), rows
+    )
+    pointers = [{"position": position, "key": key} for position, key in positions.all()]
+    crash("publish.before_outbox")
+    await session.execute(insert(outbox), pointers)
+    crash("publish.before_commit")
+    wake = session.info.get("wake_relay")
+    if wake is not None:
+        after_commit(session, wake)
+    return [row["event_id"] for row in rows]
+
+
+def _log_row(envelope: Envelope, event: Event) -> dict[str, object]:
+    return {
+        "event_id": envelope.id,
+        "tenant_id": envelope.tenant_id,
+        "type": envelope.type,
+        "key": envelope.key,
+        "version": envelope.version,
+        "epoch": envelope.epoch,
+        "time": envelope.time,
+        "data": envelope.data,
+        "traceparent": envelope.traceparent,
+        "causation_id": envelope.causation_id,
+        "correlation_id": envelope.correlation_id,
+        "subject_ids": sorted(set(event.subject_ids())),
+    }

@@ -1,0 +1,181 @@
+"""HTTP conventions: strict schemas, keyset pages, ETag and If-Match, security headers and golden signals."""
+
+import base64
+import binascii
+import time
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+import orjson
+from fastapi import Depends, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.problems import BadRequest, PreconditionFailed, PreconditionRequired
+from shared.telemetry import REQUESTS, span
+
+MAX_BODY_BYTES = 1024 * 1024
+PAGE_DEFAULT = 20
+PAGE_MAX = 100
+
+Item = TypeVar("Item")
+
+
+class In(BaseModel):
+    """What a request may carry: unknown fields are refused, text is trimmed."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
+
+
+class Out(BaseModel):
+    """What a response carries; built from domain objects by attribute."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ProblemOut(Out):
+    """RFC 9457 problem."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    trace_id: str | None = None
+    errors: list[dict[str, str]] | None = None
+
+
+class Page(Out, Generic[Item]):
+    """One page of a list; `next_cursor` is None on the last."""
+
+    data: list[Item]
+    next_cursor: str | None = None
+
+
+class InvalidCursor(BadRequest):
+    """This cursor is not one that a page of this list returned."""
+
+
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    datetime: datetime.fromisoformat,
+    date: date.fromisoformat,
+    UUID: UUID,
+    str: str,
+    int: int,
+    float: float,
+    bool: bool,
+}
+
+
+def encode_cursor(*values: Any) -> str:
+    """Return the opaque cursor of a keyset position (the sort key's values of the last row shown)."""
+    return base64.urlsafe_b64encode(orjson.dumps(list(values))).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
+    """Return the position's values as `types`, or None for the first page. Raises InvalidCursor."""
+    if cursor is None:
+        return None
+    try:
+        raw = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not isinstance(raw, list) or len(raw) != len(types):
+            raise ValueError("wrong length")
+        return tuple(_PLAIN[kind](value) for kind, value in zip(types, raw, strict=True))
+    except (ValueError, TypeError, binascii.Error, UnicodeEncodeError) as error:
+        raise InvalidCursor from error
+
+
+class PageQuery:
+    """`?limit&cursor` of a list route."""
+
+    def __init__(
+        self,
+        request: Request,
+        response: Response,
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT,
+        cursor: Annotated[str | None, Query(max_length=500)] = None,
+    ) -> None:
+        self.limit = limit
+        self.cursor = cursor
+        self._request = request
+        self._response = response
+
+    def after(self, *types: type) -> tuple[Any, ...] | None:
+        """The keyset position to continue after, or None. Raises InvalidCursor."""
+        return decode_cursor(self.cursor, *types)
+
+    def page(self, rows: Sequence[Any], position: Callable[[Any], tuple[Any, ...]]) -> tuple[Sequence[Any], str | None]:
+        """Cut `rows` (queried with `limit + 1`) to the page; return them with the next cursor, and set Link."""
+        if len(rows) <= self.limit:
+            return rows, None
+        shown = rows[: self.limit]
+        following = encode_cursor(*position(shown[-1]))
+        url = self._request.url.include_query_params(cursor=following)
+        self._response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+        return shown, following
+
+
+Paging = Annotated[PageQuery, Depends(PageQuery)]
+IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=100, description="ETag of the version you read")]
+
+
+def set_etag(response: Response, version: int) -> None:
+    """Put the strong ETag of an item's `version` on the response."""
+    response.headers["ETag"] = f'"{version}"'
+
+
+def check_match(if_match: str | None, version: int) -> None:
+    """Compare If-Match with the item's version. Raises PreconditionRequired (428) or PreconditionFailed (412)."""
+    if if_match is None:
+        raise PreconditionRequired
+    if if_match != "*" and f'"{version}"' not in [tag.strip() for tag in if_match.split(",")]:
+        raise PreconditionFailed
+
+
+class Conventions:
+    """ASGI middleware around every app: security headers, a span and the golden signals per request."""
+
+    def __init__(self, app: ASGIApp, *, service: str) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *_SECURITY_HEADERS]
+            await send(message)
+
+        parent = dict(scope["headers"]).get(b"traceparent")
+        with span(f"{self._service} {scope['method']}", traceparent=parent.decode("latin-1") if parent else None):
+            try:
+                await self._app(scope, receive, send_with_headers)
+            finally:
+                route = getattr(scope.get("route"), "path", "unmatched")
+                labels = (self._service, route, scope["method"], str(status))
+                REQUESTS.labels(*labels).observe(time.perf_counter() - started)
+
+
+_SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+
+
+class JobOut(Out):
+    """Long work: poll its address until `state` is `done` or `failed`."""
+
+    id: UUID
+    state: str
+    done: int = Field(ge=0)
+    total: int = Field(ge=0)
+    created_at: datetime

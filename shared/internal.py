@@ -1,0 +1,118 @@
+"""Calls to other services' /internal routes: service token, timeout, one retry, and a clear failure."""
+
+import asyncio
+import time
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+
+from shared.problems import BadGateway, Gone, NotFound
+from shared.telemetry import current_traceparent
+
+TIMEOUT = aiohttp.ClientTimeout(total=5, connect=2)
+RENEW_SECONDS_BEFORE_END = 30
+
+
+class ServiceDown(BadGateway):
+    """Another service is not reachable: try again shortly."""
+
+
+class Internal:
+    """One process's client to the other services. Never call it inside a database transaction."""
+
+    def __init__(self, service: str, client_secret: str, urls: dict[str, str]) -> None:
+        self._service = service
+        self._client_secret = client_secret
+        self._urls = urls
+        self._session: aiohttp.ClientSession | None = None
+        self._token = ""
+        self._token_ends = 0.0
+        self._renewing = asyncio.Lock()
+
+    async def get(self, service: str, path: str, *, tenant_id: UUID | None = None, **query: Any) -> Any:
+        """Return the JSON of `GET /internal/<path>`. Raises NotFound, Gone or ServiceDown."""
+        return await self._call("GET", service, path, tenant_id=tenant_id, query=query)
+
+    async def post(self, service: str, path: str, body: Any, *, tenant_id: UUID | None = None, **query: Any) -> Any:
+        """Return the JSON of `POST /internal/<path>`. Raises NotFound, Gone or ServiceDown."""
+        return await self._call("POST", service, path, tenant_id=tenant_id, query=query, body=body)
+
+    async def get_bytes(self, service: str, path: str, *, tenant_id: UUID | None = None, **query: Any) -> bytes:
+        """Return the raw body of `GET /internal/<path>`. Raises NotFound, Gone or ServiceDown."""
+        return bytes(await self._call("GET", service, path, tenant_id=tenant_id, query=query, raw=True))
+
+    async def keys(self) -> list[dict[str, Any]]:
+        """Return identity's published token keys (RFC 7517)."""
+        answer = await self._send("GET", "identity", "jwks", {}, None, raw=False)
+        keys: list[dict[str, Any]] = answer["keys"]
+        return keys
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _call(
+        self,
+        method: str,
+        service: str,
+        path: str,
+        *,
+        tenant_id: UUID | None,
+        query: dict[str, Any],
+        body: Any = None,
+        raw: bool = False,
+    ) -> Any:
+        if tenant_id is not None:
+            query = {**query, "tenant_id": tenant_id}
+        headers = {"Authorization": f"Bearer {await self._fresh_token()}"}
+        return await self._send(method, service, path, headers, body, raw=raw, query=query)
+
+    async def _fresh_token(self) -> str:
+        async with self._renewing:
+            if time.monotonic() > self._token_ends - RENEW_SECONDS_BEFORE_END:
+                credentials = {"client_id": self._service, "client_secret": self._client_secret}
+                answer = await self._send("POST", "identity", "service-tokens", {}, credentials, raw=False)
+                self._token = str(answer["access_token"])
+                self._token_ends = time.monotonic() + float(answer["expires_in"])
+        return self._token
+
+    async def _send(
+        self,
+        method: str,
+        service: str,
+        path: str,
+        headers: dict[str, str],
+        body: Any,
+        *,
+        raw: bool,
+        query: dict[str, Any] | None = None,
+    ) -> Any:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=TIMEOUT)
+        if traceparent := current_traceparent():
+            headers = {**headers, "traceparent": traceparent}
+        url = f"{self._urls[service].rstrip('/')}/internal/{path}"
+        parameters = {name: str(value) for name, value in (query or {}).items()}
+        # A GET is safe to repeat once: a connection that the other side has just closed is no failure.
+        attempts = 2 if method == "GET" else 1
+        for attempt in range(attempts):
+            try:
+                async with self._session.request(method, url, headers=headers, json=body, params=parameters) as answer:
+                    return await _read(answer, raw=raw)
+            except (aiohttp.ClientConnectionError, TimeoutError) as error:
+                if attempt + 1 == attempts:
+                    raise ServiceDown(service=service) from error
+        raise AssertionError("unreachable")
+
+
+async def _read(answer: aiohttp.ClientResponse, *, raw: bool) -> Any:
+    if answer.status == 404:
+        raise NotFound
+    if answer.status == 410:
+        raise Gone
+    if answer.status >= 400:
+        raise ServiceDown(status_seen=answer.status)
+    if answer.status == 204:
+        return None
+    return await answer.read() if raw else await answer.json()

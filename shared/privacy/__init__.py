@@ -1,0 +1,1 @@
+"""Privacy by construction: marks on columns, and everything that is derived from them."""

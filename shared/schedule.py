@@ -1,0 +1,126 @@
+"""Scheduled jobs that run once, however many workers there are: a due row is claimed on the database clock."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy import Column, DateTime, Table, Text, text
+
+from shared.bus.crash import crash
+from shared.db import PLATFORM, Database
+from shared.privacy.marks import no_subject, not_personal
+
+if TYPE_CHECKING:
+    from shared.service import Service
+
+log = structlog.get_logger()
+POLL_SECONDS = 0.5
+# A worker that dies in a job leaves its claim; another one takes the job up after this time.
+CLAIM = timedelta(minutes=10)
+
+scheduled_jobs = Table(
+    "scheduled_jobs",
+    PLATFORM,
+    Column("name", Text, primary_key=True, info=not_personal("job name")),
+    Column("due_at", DateTime(timezone=True), nullable=False, info=not_personal("instant")),
+    Column("claimed_until", DateTime(timezone=True), info=not_personal("instant")),
+    Column("succeeded_at", DateTime(timezone=True), info=not_personal("instant")),
+    info=no_subject("when each job runs next"),
+)
+
+Work = Callable[["Service"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    name: str
+    every: timedelta
+    work: Work
+
+
+class Schedule:
+    """A service's jobs: `@schedule.every(minutes=5)` above `async def expire_holds(service)`."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def every(self, **interval: float) -> Callable[[Work], Work]:
+        """Run the decorated function each `timedelta(**interval)`, in one worker at a time."""
+
+        def register(work: Work) -> Work:
+            self.jobs.append(Job(work.__name__, timedelta(**interval), work))
+            return work
+
+        return register
+
+    def include(self, other: "Schedule") -> None:
+        self.jobs.extend(other.jobs)
+
+
+_ENSURE = text("INSERT INTO scheduled_jobs (name, due_at) VALUES (:name, now()) ON CONFLICT DO NOTHING")
+_CLAIM = text(
+    "UPDATE scheduled_jobs SET claimed_until = now() + :claim WHERE name = :name AND due_at <= now()"
+    " AND (claimed_until IS NULL OR claimed_until < now()) RETURNING name"
+)
+_DONE = text(
+    "UPDATE scheduled_jobs SET due_at = now() + :every, claimed_until = NULL, succeeded_at = now() WHERE name = :name"
+)
+_FAILED = text(
+    "UPDATE scheduled_jobs SET due_at = now() + least(:every, interval '30 seconds'), claimed_until = NULL"
+    " WHERE name = :name"
+)
+_WAIT = text("SELECT extract(epoch FROM due_at - now()) FROM scheduled_jobs WHERE name = :name")
+
+
+class Scheduler:
+    """Runs one service's schedule in a worker until stopped."""
+
+    def __init__(self, service: "Service", schedule: Schedule) -> None:
+        self._service = service
+        self._schedule = schedule
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._tasks = [group.create_task(self._repeat(job), name=job.name) for job in self._schedule.jobs]
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _repeat(self, job: Job) -> None:
+        is_known = False
+        while True:
+            try:
+                if not is_known:
+                    await _execute(self._service.database, _ENSURE, name=job.name)
+                    is_known = True
+                await asyncio.sleep(await self.run_if_due(job))
+            except Exception as error:  # noqa: BLE001 (a job that raises must not end the others)
+                log.error("job.failed", job=job.name, exc_info=error)
+                await asyncio.sleep(POLL_SECONDS * 4)
+
+    async def run_if_due(self, job: Job) -> float:
+        """Run `job` if it is due and nobody else has it; return the seconds to wait before asking again."""
+        database = self._service.database
+        claimed = await _execute(database, _CLAIM, name=job.name, claim=CLAIM)
+        if claimed is None:
+            wait = await _execute(database, _WAIT, name=job.name)
+            return min(max(float(wait or 0), POLL_SECONDS), 30.0)
+        crash("job.after_claim")
+        try:
+            await job.work(self._service)
+        except BaseException:
+            await _execute(database, _FAILED, name=job.name, every=job.every)
+            raise
+        await _execute(database, _DONE, name=job.name, every=job.every)
+        return min(job.every.total_seconds(), 30.0)
+
+
+async def _execute(database: Database, statement: object, **parameters: object) -> object:
+    async with database.transaction() as session:
+        result = await session.execute(statement, parameters)  # type: ignore[call-overload]
+        return result.scalar() if result.returns_rows else None
