@@ -1,0 +1,195 @@
+"""The transport over RabbitMQ 3.10 to 4.x: confirms, mandatory, quorum queues; two connections per process."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractConnection, AbstractExchange, AbstractIncomingMessage
+from aio_pika.exceptions import AMQPError, DeliveryError
+from aiormq.exceptions import AMQPError as WireError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.bus.contracts import Envelope
+from shared.bus.topology import declare_exchange, declare_queue, names
+from shared.bus.transport import Deliver, Delivery, TransportDown
+
+log = structlog.get_logger()
+PUBLISH_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 5
+CONTENT_TYPE = "application/cloudevents+json"
+BROKER_ERRORS = (AMQPError, WireError, OSError, asyncio.TimeoutError, RuntimeError)
+
+
+class AmqpTransport:
+    """One process's way to RabbitMQ.
+
+    `subscribed` names every event type that somebody subscribes to: only for those is an unroutable publish an
+    error. `namespace` prefixes exchanges and queues.
+    """
+
+    def __init__(self, url: str, *, namespace: str, subscribed: Iterable[str]) -> None:
+        self._url = url
+        self._namespace = namespace
+        self._subscribed = frozenset(subscribed)
+        self._publishing: tuple[AbstractConnection, AbstractExchange] | None = None
+        self._consuming: AbstractConnection | None = None
+        self._connecting = asyncio.Lock()
+
+    async def publish(self, envelopes: Sequence[Envelope]) -> list[bool]:
+        exchange = await self._exchange()
+        by_key: dict[str, list[int]] = defaultdict(list)
+        for index, envelope in enumerate(envelopes):
+            by_key[envelope.key].append(index)
+        confirmed = [False] * len(envelopes)
+
+        async def publish_in_order(indices: list[int]) -> None:
+            # One in flight per key: a lost confirm never lets a later event of the key overtake.
+            for index in indices:
+                if not await self._publish_one(exchange, envelopes[index]):
+                    return
+                confirmed[index] = True
+
+        await asyncio.gather(*(publish_in_order(indices) for indices in by_key.values()))
+        if not all(confirmed):
+            await self._drop_publishing()
+        return confirmed
+
+    async def consume(self, service: str, types: Iterable[str], deliver: Deliver, *, limit: int) -> None:
+        connection = await self._consuming_connection()
+        channel = None
+        try:
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=limit)
+            queue = await declare_queue(channel, self._namespace, service, types)
+            ended = _ended(connection, channel)
+
+            async def receive(message: AbstractIncomingMessage) -> None:
+                deliver(_delivery(message))
+
+            await queue.consume(receive)
+            await ended
+        except BROKER_ERRORS as error:
+            raise TransportDown from error
+        finally:
+            # Closing the channel gives every unacknowledged message back, in order.
+            await _close_quietly(channel)
+        raise TransportDown
+
+    async def drain_dead(self, service: str, park: Callable[[bytes], Awaitable[None]]) -> None:
+        _, dead_name = names(self._namespace, service)
+        connection = await self._consuming_connection()
+        try:
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=10)
+            queue = await channel.get_queue(dead_name)
+            async with queue.iterator() as messages:
+                async for message in messages:
+                    await park(message.body)
+                    await message.ack()
+        except BROKER_ERRORS as error:
+            raise TransportDown from error
+        raise TransportDown
+
+    async def close(self) -> None:
+        await self._drop_publishing()
+        await _close_quietly(self._consuming)
+
+    async def _exchange(self) -> AbstractExchange:
+        async with self._connecting:
+            if self._publishing is None or self._publishing[0].is_closed:
+                try:
+                    connection = await self._connect("publish")
+                    channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+                    self._publishing = connection, await declare_exchange(channel, self._namespace)
+                except BROKER_ERRORS as error:
+                    raise TransportDown from error
+            return self._publishing[1]
+
+    async def _consuming_connection(self) -> AbstractConnection:
+        async with self._connecting:
+            if self._consuming is None or self._consuming.is_closed:
+                try:
+                    self._consuming = await self._connect("consume")
+                except BROKER_ERRORS as error:
+                    raise TransportDown from error
+            return self._consuming
+
+    async def _connect(self, purpose: str) -> AbstractConnection:
+        return await aio_pika.connect(
+            self._url,
+            timeout=CONNECT_SECONDS,
+            heartbeat=HEARTBEAT_SECONDS,
+            client_properties={"connection_name": f"cowork-{purpose}"},
+        )
+
+    async def _drop_publishing(self) -> None:
+        if self._publishing is not None:
+            connection, self._publishing = self._publishing[0], None
+            await _close_quietly(connection)
+
+    async def _publish_one(self, exchange: AbstractExchange, envelope: Envelope) -> bool:
+        message = aio_pika.Message(
+            envelope.encode(),
+            content_type=CONTENT_TYPE,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            message_id=str(envelope.id),
+        )
+        try:
+            await exchange.publish(message, routing_key=envelope.type, mandatory=True, timeout=PUBLISH_SECONDS)
+        except DeliveryError:
+            # Returned or refused. Without a subscriber there is nobody to miss it.
+            return envelope.type not in self._subscribed
+        except BROKER_ERRORS as error:
+            log.warning("relay.publish_failed", event_id=str(envelope.id), exc_info=error)
+            return False
+        return True
+
+
+def _delivery(message: AbstractIncomingMessage) -> Delivery:
+    async def settle(_: AsyncSession) -> None:
+        return None
+
+    async def acknowledge() -> None:
+        try:
+            await message.ack()
+        except BROKER_ERRORS as error:
+            # The channel is gone: the broker delivers again and the inbox drops the duplicate.
+            log.info("consumer.ack_lost", exc_info=error)
+
+    return Delivery(message.body, settle, acknowledge)
+
+
+def _ended(connection: AbstractConnection, channel: object) -> "asyncio.Future[None]":
+    """A future that ends with the connection or the channel, so that no consumer falls silent."""
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(*_: object) -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    connection.close_callbacks.add(end)
+    channel.close_callbacks.add(end)  # type: ignore[attr-defined]
+    return ended
+
+
+async def _close_quietly(resource: object | None) -> None:
+    if resource is None:
+        return
+    try:
+        async with asyncio.timeout(2):
+            await resource.close()  # type: ignore[attr-defined]
+    except BROKER_ERRORS:
+        return
+
+
+async def declare(url: str, *, namespace: str, subscriptions: dict[str, list[str]]) -> None:
+    """Declare every service's queues and bindings: the one-shot topology job."""
+    connection = await aio_pika.connect(url, timeout=CONNECT_SECONDS)
+    async with connection:
+        for service, types in subscriptions.items():
+            channel = await connection.channel()
+            await declare_queue(channel, namespace, service, types)
+            await channel.close()

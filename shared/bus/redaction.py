@@ -1,0 +1,55 @@
+"""Redaction of a service's own event log when the people in it are erased."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import CursorResult, Select, bindparam, delete, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import Uuid
+
+from shared.bus.tables import event_log, inbox_parked, outbox, watermarks
+
+EMPTY: list[UUID] = []
+
+
+async def redact_subjects(session: AsyncSession, subject_ids: Collection[UUID], *, keep_types: Collection[str]) -> int:
+    """Empty every log row about these accounts, at once if relayed, else when the broker has confirmed it.
+
+    Rows of `keep_types` (the deactivation itself, receipts) keep the id until the case completes. Parked events
+    about them go, too. Returns the number of log rows concerned.
+    """
+    subjects = bindparam("subjects", list(subject_ids), type_=ARRAY(Uuid))
+    about = event_log.c.subject_ids.op("&&")(subjects) & event_log.c.type.not_in(keep_types)
+    unrelayed: Select[tuple[int]] = select(outbox.c.position)
+    later = update(event_log).where(about, event_log.c.position.in_(unrelayed)).values(redact_on_relay=1)
+    marked = _count(await session.execute(later))
+    emptied = _count(await session.execute(_empty(update(event_log).where(about, event_log.c.position.not_in(unrelayed)))))
+    parked = inbox_parked.c.subject_ids.op("&&")(subjects) & inbox_parked.c.type.not_in(keep_types)
+    await session.execute(delete(inbox_parked).where(parked))
+    keys = [str(subject) for subject in subject_ids]
+    await session.execute(delete(watermarks).where(watermarks.c.key.in_(keys)))
+    return marked + emptied
+
+
+async def redact_tenant(session: AsyncSession, tenant_id: UUID, *, keep_types: Collection[str]) -> int:
+    """Empty every log row of a tenant that names a person; `keep_types` as in `redact_subjects`."""
+    about = (
+        (event_log.c.tenant_id == tenant_id)
+        & (event_log.c.subject_ids != EMPTY)
+        & event_log.c.type.not_in(keep_types)
+    )
+    unrelayed: Select[tuple[int]] = select(outbox.c.position)
+    await session.execute(update(event_log).where(about, event_log.c.position.in_(unrelayed)).values(redact_on_relay=1))
+    parked = (inbox_parked.c.tenant_id == tenant_id) & inbox_parked.c.type.not_in(keep_types)
+    await session.execute(delete(inbox_parked).where(parked))
+    return _count(await session.execute(_empty(update(event_log).where(about, event_log.c.position.not_in(unrelayed)))))
+
+
+def _empty(statement: object) -> object:
+    return statement.values(data=None, key=None, subject_ids=EMPTY, redacted_at=text("now()"))  # type: ignore[attr-defined]
+
+
+def _count(result: object) -> int:
+    assert isinstance(result, CursorResult)
+    return int(result.rowcount)

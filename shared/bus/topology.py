@@ -1,0 +1,52 @@
+"""What exists in the broker: one topic exchange, per service one quorum queue and one for its dead letters."""
+
+from collections.abc import Iterable
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
+from aiormq.exceptions import ChannelPreconditionFailed
+
+DELIVERY_LIMIT = 100
+
+
+class TopologyMismatch(RuntimeError):
+    """A queue of this name exists with other arguments: delete it (its events are in the logs: `outbox redrive`)."""
+
+
+def names(namespace: str, service: str) -> tuple[str, str]:
+    """Return the names of a service's queue and of its dead-letter queue."""
+    return f"{namespace}.{service}.in", f"{namespace}.{service}.dead"
+
+
+async def declare_exchange(channel: AbstractChannel, namespace: str) -> AbstractExchange:
+    return await channel.declare_exchange(f"{namespace}.events", aio_pika.ExchangeType.TOPIC, durable=True)
+
+
+async def declare_queue(channel: AbstractChannel, namespace: str, service: str, types: Iterable[str]) -> AbstractQueue:
+    """Declare a service's queues and bind them to its events. Raises TopologyMismatch."""
+    exchange = await declare_exchange(channel, namespace)
+    dead_exchange = await channel.declare_exchange(f"{namespace}.dead", aio_pika.ExchangeType.DIRECT, durable=True)
+    queue_name, dead_name = names(namespace, service)
+    dead = await _queue(channel, dead_name, {"x-queue-type": "quorum"})
+    await dead.bind(dead_exchange, routing_key=dead_name)
+    arguments = {
+        "x-queue-type": "quorum",
+        "x-single-active-consumer": True,
+        # Explicit: RabbitMQ 3.10 has no default, 4.x has 20. Only crashing processes ever reach it.
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": f"{namespace}.dead",
+        "x-dead-letter-routing-key": dead_name,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+    queue = await _queue(channel, queue_name, arguments)
+    for event_type in types:
+        await queue.bind(exchange, routing_key=event_type)
+    return queue
+
+
+async def _queue(channel: AbstractChannel, name: str, arguments: dict[str, object]) -> AbstractQueue:
+    try:
+        return await channel.declare_queue(name, durable=True, arguments=arguments)  # type: ignore[arg-type]
+    except ChannelPreconditionFailed as error:
+        raise TopologyMismatch(name) from error

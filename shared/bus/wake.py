@@ -1,0 +1,60 @@
+"""Waking a relay in another process: a coalesced NOTIFY, sent after the commit on a connection of its own.
+
+Inside business transactions a NOTIFY serializes commits (it cost 18 % with 16 writers).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from shared.db import Database
+
+log = structlog.get_logger()
+CHANNEL = "cowork_outbox"
+COALESCE_SECONDS = 0.005
+RECONNECT_SECONDS = 2.0
+
+
+class Notifier:
+    """Wakes the relay from a process that has none; at most one NOTIFY per 5 ms."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._pending: asyncio.Task[None] | None = None
+
+    async def wake(self) -> None:
+        if self._pending is None or self._pending.done():
+            self._pending = asyncio.create_task(self._notify())
+
+    async def _notify(self) -> None:
+        await asyncio.sleep(COALESCE_SECONDS)
+        try:
+            async with self._database.connection() as connection:
+                await connection.execute(text(f"NOTIFY {CHANNEL}"))
+        except (DBAPIError, OSError) as error:
+            # The relay polls as well; a lost wake-up costs a second, never an event.
+            log.info("relay.wake_lost", exc_info=error)
+
+
+async def listen(database: Database, wake: Callable[[], Awaitable[None]]) -> None:
+    """Call `wake` at every NOTIFY, on a connection of its own, until cancelled."""
+    loop = asyncio.get_running_loop()
+
+    def notified(*_: object) -> None:
+        loop.create_task(wake())  # noqa: RUF006 (sets an event and ends)
+
+    while True:
+        try:
+            async with database.connection() as connection:
+                raw = await connection.get_raw_connection()
+                driver = raw.driver_connection
+                assert driver is not None
+                await driver.add_listener(CHANNEL, notified)
+                while not driver.is_closed():
+                    await asyncio.sleep(RECONNECT_SECONDS)
+        except (DBAPIError, OSError) as error:
+            log.info("relay.listen_lost", exc_info=error)
+        await asyncio.sleep(RECONNECT_SECONDS)

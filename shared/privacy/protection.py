@@ -1,0 +1,136 @@
+"""DDL that is derived from the marks and renewed after every migration: row security, grants, guards, no statistics."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Column, MetaData, Table
+from sqlalchemy.types import Uuid
+
+from shared.db import PLATFORM
+from shared.privacy.manifest import column_mark, table_mark
+from shared.privacy.marks import Link, NotPersonal, Personal, PersonRef, Subject
+
+ERASED_SQLSTATE = "CW410"
+
+FUNCTIONS = (
+    "INSERT INTO tombstone_key (key) SELECT decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''),"
+    " 'hex') WHERE NOT EXISTS (SELECT FROM tombstone_key)",
+    # SECURITY DEFINER: the application role may compare digests, never read the key.
+    "CREATE OR REPLACE FUNCTION tombstone_digest(tenant uuid, subject uuid) RETURNS bytea LANGUAGE sql STABLE"
+    " SECURITY DEFINER SET search_path = public AS $$"
+    " SELECT sha256(key || uuid_send(tenant) || uuid_send(subject)) FROM tombstone_key $$",
+    # A tenant's own tombstone covers everybody in it.
+    "CREATE OR REPLACE FUNCTION is_tombstoned(tenant uuid, subject uuid) RETURNS boolean LANGUAGE sql VOLATILE"
+    " SECURITY DEFINER SET search_path = public AS $$ SELECT EXISTS (SELECT FROM tombstones"
+    " WHERE digest IN (tombstone_digest(tenant, subject), tombstone_digest(tenant, tenant))) $$",
+    "CREATE OR REPLACE FUNCTION subject_lock(tenant uuid, subject uuid) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$"
+    " SELECT hashtextextended(tenant::text || subject::text, 0) $$",
+    # Shared locks first, then the look: an erasure that holds the exclusive lock has committed its tombstone by then.
+    "CREATE OR REPLACE FUNCTION refuse_erased(tenant uuid, subjects uuid[]) RETURNS void LANGUAGE plpgsql AS $$"
+    " DECLARE person uuid; BEGIN"
+    " PERFORM pg_advisory_xact_lock_shared(subject_lock(tenant, tenant));"
+    " FOR person IN SELECT DISTINCT s FROM unnest(subjects) s WHERE s IS NOT NULL ORDER BY s LOOP"
+    "  PERFORM pg_advisory_xact_lock_shared(subject_lock(tenant, person));"
+    "  IF is_tombstoned(tenant, person) THEN"
+    f"   RAISE EXCEPTION 'the subject of this row is erased' USING ERRCODE = '{ERASED_SQLSTATE}';"
+    "  END IF; END LOOP; END $$",
+    # A fresh random salt per case, never stored, makes these ids random to everybody afterwards (version 4 bits).
+    "CREATE OR REPLACE FUNCTION surrogate(salt bytea, scope text, account uuid) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$"
+    " SELECT encode(set_byte(set_byte(substring(h FROM 1 FOR 16), 6, (get_byte(h, 6) & 15) | 64), 8,"
+    " (get_byte(h, 8) & 63) | 128), 'hex')::uuid FROM (SELECT sha256(salt || convert_to(scope, 'UTF8')"
+    " || uuid_send(account)) AS h) digest $$",
+)
+
+
+def statements(metadata: MetaData, app_role: str) -> Iterator[str]:
+    """Yield the idempotent DDL for a service's database, in order."""
+    yield from FUNCTIONS
+    yield from _grants(app_role)
+    for table in metadata.sorted_tables:
+        yield from _row_security(table)
+    for table in (*metadata.sorted_tables, *PLATFORM.sorted_tables):
+        yield from _no_statistics(table)
+        yield from _guard(table)
+
+
+def _grants(role: str) -> Iterator[str]:
+    yield f"GRANT USAGE ON SCHEMA public TO {role}"
+    yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+    yield f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}"
+    yield f"REVOKE ALL ON tombstone_key, alembic_version FROM {role}"
+    # The log is append-only but for its relay and redaction columns, and its age.
+    yield f"REVOKE UPDATE ON event_log FROM {role}"
+    yield f"GRANT UPDATE (relayed_at, redact_on_relay, redacted_at, data, key, subject_ids) ON event_log TO {role}"
+
+
+def _row_security(table: Table) -> Iterator[str]:
+    if "tenant_id" not in table.columns:
+        return
+    own = "tenant_id = nullif(current_setting('cowork.tenant', true), '')::uuid"
+    yield f"ALTER TABLE {table.name} ENABLE ROW LEVEL SECURITY"
+    yield f"DROP POLICY IF EXISTS tenant ON {table.name}"
+    yield f"CREATE POLICY tenant ON {table.name} USING ({own}) WITH CHECK ({own})"
+
+
+def _no_statistics(table: Table) -> Iterator[str]:
+    """pg_stats would keep returning erased values: the application role may not ANALYZE."""
+    sensitive = [c for c in table.columns if not isinstance(column_mark(c), NotPersonal)]
+    for column in sensitive:
+        yield f"ALTER TABLE {table.name} ALTER COLUMN {column.name} SET STATISTICS 0"
+    if sensitive:
+        yield _EXPRESSION_INDEXES.format(table=table.name)
+
+
+_EXPRESSION_INDEXES = """DO $$ DECLARE found record; BEGIN
+ FOR found IN SELECT i.indexrelid::regclass AS index, a.attnum FROM pg_index i
+  JOIN pg_attribute a ON a.attrelid = i.indexrelid WHERE i.indrelid = '{table}'::regclass AND i.indexprs IS NOT NULL
+  AND i.indkey[a.attnum - 1] = 0
+ LOOP EXECUTE format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS 0', found.index, found.attnum); END LOOP; END $$"""
+
+
+def _guard(table: Table) -> Iterator[str]:
+    """The tombstone trigger: nobody comes back through an INSERT or an UPDATE that sets something new."""
+    mark = table_mark(table)
+    references = [c.name for c in table.columns if isinstance(column_mark(c), PersonRef) and isinstance(c.type, Uuid)]
+    is_exempt = isinstance(mark, Subject) and not mark.guard
+    if is_exempt or table.name in _UNGUARDED or not (references or isinstance(mark, Subject)):
+        return
+    if "tenant_id" not in table.columns:
+        return
+    owner = _owner(mark, "NEW") if isinstance(mark, Subject) else None
+    subjects = ", ".join(f"NEW.{name}" for name in references)
+    inserted = ", ".join(filter(None, [subjects, owner if owner not in {f"NEW.{r}" for r in references} else None]))
+    yield f"""CREATE OR REPLACE FUNCTION guard_{table.name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+ IF current_setting('cowork.erasing', true) = 'on' THEN RETURN NEW; END IF;
+ IF TG_OP = 'INSERT' THEN
+  PERFORM refuse_erased(NEW.tenant_id, ARRAY[{inserted}]::uuid[]);
+  RETURN NEW;
+ END IF;{"".join(_update_checks(table, references, owner))}
+ RETURN NEW; END $$"""
+    yield f"CREATE OR REPLACE TRIGGER guard BEFORE INSERT OR UPDATE ON {table.name} FOR EACH ROW EXECUTE FUNCTION guard_{table.name}()"
+
+
+def _update_checks(table: Table, references: list[str], owner: str | None) -> Iterator[str]:
+    for name in references:
+        yield (
+            f"\n IF NEW.{name} IS NOT NULL AND NEW.{name} IS DISTINCT FROM OLD.{name} THEN"
+            f" PERFORM refuse_erased(NEW.tenant_id, ARRAY[NEW.{name}]); END IF;"
+        )
+    personal = [c.name for c in table.columns if isinstance(column_mark(c), Personal | Link) and not _is_generated(c)]
+    if owner is not None and personal:
+        changed = " OR ".join(f"(NEW.{n} IS NOT NULL AND NEW.{n} IS DISTINCT FROM OLD.{n})" for n in personal)
+        yield f"\n IF {changed} THEN PERFORM refuse_erased(NEW.tenant_id, ARRAY[{owner}]::uuid[]); END IF;"
+
+
+def _owner(mark: Subject, row: str) -> str:
+    if mark.via is None:
+        return f"{row}.{mark.column}"
+    via = mark.via
+    return f"(SELECT {via.account} FROM {via.table} WHERE {via.key} = {row}.{mark.column})"
+
+
+def _is_generated(column: Column[object]) -> bool:
+    return column.computed is not None
+
+
+# Stores that erasure itself writes about erased people, or that take late messages in.
+_UNGUARDED = frozenset({"erasures", "erasure_subjects", "holds", "revoked_sessions"})
