@@ -53,14 +53,14 @@ class Service:
         self.internal = Internal(name, settings.client_secret.get_secret_value(), settings.suite.internal_urls)
         self.verifier = TokenVerifier(fetch_keys or self.internal.keys)
         self.manifest = Manifest.of(name, metadata, personal_data.stores)
-        self.eraser = Eraser(name, metadata, self.manifest, personal_data)
+        self.eraser = Eraser(name, self.manifest, personal_data)
         self._router = router
         self._internal_router = internal
         self._consumers = Consumers(name)
-        self._consumers.include(reactions.platform_reactions(name, self.eraser))
+        self._consumers.include(reactions.platform_reactions(self.eraser))
         self._consumers.include(consumers)
         self.schedule = Schedule()
-        self.schedule.include(privacy_jobs(self.eraser))
+        self.schedule.include(privacy_jobs)
         if schedule is not None:
             self.schedule.include(schedule)
 

@@ -1,0 +1,36 @@
+"""Identity's tables."""
+
+from services.identity.models.accounts import (
+    Account,
+    AccountState,
+    Deactivation,
+    EmailChange,
+    PasswordDemand,
+    PastPassword,
+    Profile,
+    RecoveryCode,
+    SecondFactor,
+)
+from services.identity.models.base import Base
+from services.identity.models.sessions import Attempts, Happening, Link, SecurityEntry, SessionRow
+from services.identity.models.tenants import SigningKey, TenantSettings
+
+__all__ = [
+    "Account",
+    "AccountState",
+    "Attempts",
+    "Base",
+    "Deactivation",
+    "EmailChange",
+    "Happening",
+    "Link",
+    "PasswordDemand",
+    "PastPassword",
+    "Profile",
+    "RecoveryCode",
+    "SecondFactor",
+    "SecurityEntry",
+    "SessionRow",
+    "SigningKey",
+    "TenantSettings",
+]
