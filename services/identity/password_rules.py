@@ -15,6 +15,7 @@ LONGER_BY = 2
 PHRASE_WORDS = 7
 MAX_LENGTH = 256
 SHORTEST_NAME = 4
+FEWEST_CHARACTERS = 6
 TOO_SIMILAR = 0.7
 _CLASSES = (str.islower, str.isupper, str.isdigit, lambda character: not character.isalnum())
 _LEET = str.maketrans("013457@$!€", "oieastasie")
@@ -71,17 +72,17 @@ def _shape(password: str, min_length: int) -> list[Weakness]:
 
 
 def _is_common(password: str, tenant_words: Sequence[str]) -> bool:
-    """A blocked stem, undisguised, that carries all letters of the password but a few."""
+    """Hardly any different characters, or a blocked stem that carries all letters but a few, disguised or not."""
     stems = COMMON | {_letters(word) for word in tenant_words if len(_letters(word)) >= SHORTEST_NAME}
-    spellings = {_letters(password), _letters(_plain(password).translate(_LEET))}
-    return any(_without(spelling, stems) < SHORTEST_NAME for spelling in spellings)
+    spellings = (_letters(password), _letters(_plain(password).translate(_LEET)))
+    return len(set(password)) < FEWEST_CHARACTERS or any(_is_decorated(spelling, stems) for spelling in spellings)
 
 
-def _without(spelling: str, stems: frozenset[str] | set[str]) -> int:
-    """Return how many letters remain once every stem, the longest first, is taken out."""
+def _is_decorated(spelling: str, stems: frozenset[str]) -> bool:
+    rest = spelling
     for stem in sorted(stems, key=len, reverse=True):
-        spelling = spelling.replace(stem, "")
-    return len(set(spelling))
+        rest = rest.replace(stem, "")
+    return rest != spelling and len(set(rest)) < SHORTEST_NAME
 
 
 def _is_like(password: str, name: str) -> bool:

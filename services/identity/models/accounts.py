@@ -12,6 +12,7 @@ from shared.db import TenantRow, uuid7
 from shared.events.identity import ContentChoice, DeactivationReason, Language, Role
 from shared.privacy.marks import Erase, Export, Row, Sweep, not_personal, person_ref, subject
 
+CONFIRMED = "state <> 'unverified'"
 UNCONFIRMED_DAYS = "state = 'unverified' AND created_at < :now - interval '7 days'"
 UNANSWERED_DAYS = "state = 'invited' AND created_at < :now - interval '30 days'"
 
@@ -35,7 +36,8 @@ class Account(TenantRow, Base):
 
     __tablename__ = "accounts"
     __table_args__ = (
-        UniqueConstraint("tenant_id", "email"),
+        # Until an address is verified it belongs to nobody: each registration waits in a row of its own.
+        Index("uq_accounts_tenant_id_email", "tenant_id", "email", unique=True, postgresql_where=text(CONFIRMED)),
         Index("ix_accounts_tenant_id_last_seen_at", "tenant_id", "last_seen_at"),
         {
             "info": subject(

@@ -1,0 +1,57 @@
+"""Databases and roles: per service one database, an owner for migrations and an application role that owns nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import asyncpg
+
+EXTENSIONS = ("btree_gist", "pg_trgm", "unaccent")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Database and roles of one service; `prefix` keeps installations on one server apart."""
+
+    database: str
+    owner: str
+    app: str
+
+    @classmethod
+    def of(cls, service: str, prefix: str = "cowork") -> "Names":
+        return cls(f"{prefix}_{service}", f"{prefix}_{service}_owner", f"{prefix}_{service}_app")
+
+
+async def provision(admin_url: str, passwords: Mapping[str, tuple[str, str]], *, prefix: str = "cowork") -> None:
+    """Create what is missing for each service of `passwords` (owner's, application's); repeatable."""
+    admin = await asyncpg.connect(admin_url)
+    try:
+        for service, (owner_password, app_password) in passwords.items():
+            names = Names.of(service, prefix)
+            await _ensure_role(admin, names.owner, owner_password)
+            await _ensure_role(admin, names.app, app_password)
+            if not await admin.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", names.database):
+                await admin.execute(f"CREATE DATABASE {names.database} OWNER {names.owner}")
+                await _open_database(admin_url, names)
+    finally:
+        await admin.close()
+
+
+async def _ensure_role(admin: asyncpg.Connection, role: str, password: str) -> None:
+    if not await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
+        await admin.execute(f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE")
+    # A utility statement takes no parameters; quote_literal runs on the server.
+    quoted = await admin.fetchval("SELECT quote_literal($1::text)", password)
+    await admin.execute(f"ALTER ROLE {role} PASSWORD {quoted}")
+
+
+async def _open_database(admin_url: str, names: Names) -> None:
+    inside = await asyncpg.connect(admin_url, database=names.database)
+    try:
+        await inside.execute(f"REVOKE ALL ON DATABASE {names.database} FROM PUBLIC")
+        await inside.execute(f"GRANT CONNECT ON DATABASE {names.database} TO {names.app}")
+        await inside.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        await inside.execute(f"ALTER SCHEMA public OWNER TO {names.owner}")
+        for extension in EXTENSIONS:
+            await inside.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}")
+    finally:
+        await inside.close()

@@ -1,0 +1,92 @@
+"""One PostgreSQL and one RabbitMQ per run, found or started before the first test and stopped after the last."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.embedded.provision import provision
+from shared.events import SERVICES
+from shared.testing import Databases, TokenMint
+
+sys.path.insert(0, str(Path(__file__).parent))
+from support.broker import find_broker  # noqa: E402 (the folder is not a package of the suite)
+
+PG = "COWORK_RUN_PG_URL"
+AMQP = "COWORK_RUN_AMQP_URL"
+PREFIX = "COWORK_RUN_PREFIX"
+PASSWORDS = "COWORK_RUN_PASSWORD"
+ORIGIN = "COWORK_RUN_ORIGIN"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Only the controlling process starts servers; xdist workers inherit their addresses."""
+    if PG in os.environ:
+        return
+    os.environ[PREFIX] = f"t{secrets.token_hex(3)}"
+    os.environ[PASSWORDS] = secrets.token_hex(12)
+    os.environ[PG] = os.environ.get("COWORK_TEST_PG_URL") or _start_postgres(config)
+    broker = find_broker()
+    config.add_cleanup(broker.stop)
+    os.environ[AMQP], os.environ[ORIGIN] = broker.url, broker.origin
+
+
+def _start_postgres(config: pytest.Config) -> str:
+    folder = Path(tempfile.mkdtemp(prefix="cowork-test-pg-"))
+    server = EmbeddedPostgres(folder, max_connections=300, durable=False)
+    asyncio.run(server.start())
+
+    def stop() -> None:
+        asyncio.run(server.stop())
+        shutil.rmtree(folder, ignore_errors=True)
+
+    config.add_cleanup(stop)
+    return server.admin_url
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    async def version() -> str:
+        connection = await asyncpg.connect(os.environ[PG])
+        try:
+            return str(await connection.fetchval("SHOW server_version"))
+        finally:
+            await connection.close()
+
+    terminalreporter.write_line(f"PostgreSQL {asyncio.run(version())}; RabbitMQ: {os.environ[ORIGIN]}")
+
+
+@pytest.fixture(scope="session")
+async def databases() -> AsyncIterator[Databases]:
+    password = os.environ[PASSWORDS]
+    cloned = Databases(os.environ[PG], os.environ[PREFIX], {s: (password, password) for s in SERVICES}, _provision)
+    yield cloned
+    await cloned.drop_all()
+
+
+async def _provision(admin_url: str, passwords: dict[str, tuple[str, str]], prefix: str) -> None:
+    await provision(admin_url, passwords, prefix=prefix)
+
+
+@pytest.fixture(scope="session")
+def mint() -> TokenMint:
+    return TokenMint()
+
+
+@pytest.fixture(scope="session")
+def amqp_url() -> str:
+    return os.environ[AMQP]
+
+
+@pytest.fixture
+def bus_namespace() -> str:
+    """A prefix for exchanges and queues that no other test uses."""
+    return f"t{uuid4().hex[:10]}"
