@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from shared import service as _  # declares every platform table
 from shared.db import PLATFORM
 from shared.privacy import protection
 
