@@ -14,7 +14,7 @@ from sqlalchemy import Column, DateTime, LargeBinary, Table, Text, Uuid, insert,
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.auth import Caller, current_caller, open_session
-from shared.db import PLATFORM
+from shared.db import PLATFORM, tenant_of
 from shared.privacy.marks import Erase, Sweep, no_subject, not_personal, person_ref
 from shared.problems import BadRequest, Conflict, Unprocessable
 
@@ -24,6 +24,7 @@ idempotency_keys = Table(
     "idempotency_keys",
     PLATFORM,
     Column("digest", LargeBinary, primary_key=True, info=not_personal("keyed digest of account, route and key")),
+    Column("tenant_id", Uuid, nullable=False, info=not_personal("tenant")),
     Column("account_id", Uuid, nullable=False, info=person_ref(erase=Erase.DELETE_ROW)),
     Column("body_digest", LargeBinary, nullable=False, info=not_personal("keyed digest, the key is the service's")),
     Column("made_id", Text, nullable=False, info=not_personal("id of the resource made")),
@@ -77,6 +78,7 @@ class Once:
         made = await make()
         row = {
             "digest": self._digest,
+            "tenant_id": tenant_of(self._session),
             "account_id": self._account_id,
             "body_digest": self._body,
             "made_id": str(made_id(made)),

@@ -13,9 +13,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared import service as _  # declares every platform table
+from shared import auth, idempotency, schedule  # noqa: F401 (they declare platform tables)
 from shared.db import PLATFORM
-from shared.privacy import protection
+from shared.privacy import protection, tables  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 # Any two processes that migrate the same database wait for each other.
@@ -105,7 +105,7 @@ def _upgrade(connection: Connection, service: str) -> None:
         environment.run_migrations()
     owner = connection.execute(text("SELECT current_user")).scalar_one()
     for statement in protection.statements(metadata_of(service), owner.removesuffix("_owner") + "_app"):
-        connection.exec_driver_sql(statement.replace("%", "%%"))
+        connection.exec_driver_sql(statement)
 
 
 async def _as_owner(owner_url: str, work: Any) -> None:

@@ -68,7 +68,8 @@ class Eraser:
         redacted = await redact_subjects(session, [account_id], keep_types=KEPT_UNTIL_COMPLETION)
         if redacted:
             counts.append(RuleCount(rule="event_log", count=redacted))
-        await self._store(session, case_id, counts, retained)
+        known = (await session.execute(select(erasures).where(erasures.c.case_id == case_id))).one()
+        await self._store(session, case_id, _merge(known.counts, counts), _merge_retained(known.retained, retained))
         crash("erasure.before_receipt")
         await self._answer_if_clean(session, case_id)
 
@@ -101,13 +102,12 @@ class Eraser:
             row = (await session.execute(select(erasures).where(erasures.c.case_id == case_id).with_for_update())).one()
             batch = await _take_batch(session, case_id)
             if not batch:
-                await self._close_tenant(session, case_id, row.counts, row.retained)
+                await self._close_tenant(session, case_id)
                 return True
             counts, retained = await self._erase(session, batch, case_id, ContentChoice.REMOVE, is_tenant=True)
+            await self._store(session, case_id, _merge(row.counts, counts), _merge_retained(row.retained, retained))
             progress = {"done": erasures.c.done + len(batch), "worked_at": func.now()}
-            merged = _merge(row.counts, counts), _merge_retained(row.retained, retained)
-            statement = update(erasures).where(erasures.c.case_id == case_id)
-            await session.execute(statement.values(counts=merged[0], retained=merged[1], **progress))
+            await session.execute(update(erasures).where(erasures.c.case_id == case_id).values(**progress))
             crash("tenant.before_commit")
         return True
 
@@ -152,28 +152,20 @@ class Eraser:
             await session.execute(upsert(erasure_subjects).on_conflict_do_nothing(), rows)
         await session.execute(update(erasures).where(erasures.c.case_id == case_id).values(total=len(rows)))
 
-    async def _close_tenant(
-        self, session: AsyncSession, case_id: UUID, counts: dict[str, int], retained: list[dict[str, object]]
-    ) -> None:
+    async def _close_tenant(self, session: AsyncSession, case_id: UUID) -> None:
         await redact_tenant(session, tenant_of(session), keep_types=KEPT_UNTIL_COMPLETION)
         await self.plan.erase_orphans(session)
         found = await self.plan.tenant_remaining(session)
         if found:
             await self._answer(session, case_id, Outcome.FAILED, found, [])
             return
-        listed = [RuleCount(rule=rule, count=count) for rule, count in counts.items()]
-        kept = [RetainedRows.model_validate(row) for row in retained]
-        await self._store(session, case_id, listed, kept)
         await self._answer_if_clean(session, case_id)
 
     async def _store(
-        self, session: AsyncSession, case_id: UUID, counts: list[RuleCount], retained: list[RetainedRows]
+        self, session: AsyncSession, case_id: UUID, counts: dict[str, int], retained: list[dict[str, object]]
     ) -> None:
-        values = {
-            "counts": {entry.rule: entry.count for entry in counts},
-            "retained": [entry.model_dump(mode="json") for entry in retained],
-        }
-        await session.execute(update(erasures).where(erasures.c.case_id == case_id).values(**values))
+        statement = update(erasures).where(erasures.c.case_id == case_id)
+        await session.execute(statement.values(counts=counts, retained=retained))
 
     async def _answer_if_clean(self, session: AsyncSession, case_id: UUID) -> None:
         """Publish the receipt unless files of the case still wait for their deletion."""

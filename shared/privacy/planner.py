@@ -23,7 +23,7 @@ from shared.privacy.marks import Erase, Link, Personal, PersonRef, Row, Subject
 from shared.privacy.tables import OWN_STORES
 
 # E-mail addresses and phone numbers in words that the author chose to leave behind.
-CONTACTS = r"[[:alnum:]._%+-]+@[[:alnum:].-]+|\+?[0-9][0-9 ().-]{7,}[0-9]"
+CONTACTS = r"[\w.%+-]+@[\w.-]+|\+?[0-9][0-9 ().-]{7,}[0-9]"
 MASK = "•••"
 
 
@@ -234,7 +234,9 @@ def _cleared(table: Table, mark: Subject, owner: str) -> Rule | None:
     named: list[str] = []
     for column in table.columns:
         value, proof = _erasure_of(column)
-        if value is None:
+        # Somebody else's id on the person's row is somebody else's: only its own rule touches it.
+        is_other = isinstance(column_mark(column), PersonRef) and column.name != mark.column
+        if value is None or is_other:
             continue
         changes[column.name] = value
         if proof is not None:
@@ -268,7 +270,7 @@ def _erasure_of(column: Column[Any]) -> tuple[str | None, str | None]:
         case Personal(erase=Erase.GENERALIZE, to=constant):
             return f"'{constant}'", f"{column.name} = '{constant}'"
         case Personal(erase=Erase.BY_CHOICE):
-            masked = f"regexp_replace({column.name}, '{CONTACTS}', '{MASK}', 'g')".replace(":alnum", r"\:alnum")
+            masked = f"regexp_replace({column.name}, '{CONTACTS}', '{MASK}', 'g')"
             return f"CASE WHEN :remove THEN NULL ELSE {masked} END", f"NOT :remove OR {column.name} IS NULL"
         case PersonRef(erase=Erase.SURROGATE, scope=scope):
             return f"surrogate(:salt, {scope}::text, {column.name})", None

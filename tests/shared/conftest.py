@@ -32,7 +32,7 @@ async def make_database() -> AsyncIterator[MakeDatabase]:
             for one in (metadata or MetaData(), PLATFORM):
                 await connection.run_sync(one.create_all)
             for statement in protection.statements(metadata or MetaData(), f"plain_{service}_app"):
-                await connection.exec_driver_sql(statement.replace("%", "%%"))
+                await connection.exec_driver_sql(statement)
         await owner.dispose()
         database = Database(f"postgresql+asyncpg://plain_{service}_app:app@{place}/plain_{service}", **options)
         made.append((service, database))

@@ -7,7 +7,7 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.actions.credentials import find_weaknesses
-from services.identity.actions.deactivations import undo_by_signing_in
+from services.identity.actions.deactivations import undo
 from services.identity.actions.second_factor import is_valid_code
 from services.identity.actions.security_log import alert, record
 from services.identity.actions.sessions import OpenSession, open_session
@@ -132,7 +132,7 @@ async def _admit(
     account, settings = candidate.account, candidate.settings
     assert account is not None
     if candidate.deactivation is not None:
-        await undo_by_signing_in(session, account.id, origin=origin, now=now)
+        await undo(session, account.id, origin=origin, now=now)
     changes: dict[str, object] = {"last_seen_at": now, "inactivity_warned_on": None}
     own_words = [account.email, *candidate.names]
     if account.password_demand is None and find_weaknesses(settings, account.role_set, password, own_words=own_words):
