@@ -70,7 +70,7 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
 
 def encode_cursor(*values: Any) -> str:
     """Return the opaque cursor of a keyset position (the sort key's values of the last row shown)."""
-    return base64.urlsafe_b64encode(orjson.dumps(list(values))).decode().rstrip("=")
+    return base64.urlsafe_b64encode(orjson.dumps(list(values), default=str)).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str | None, *types: type) -> tuple[Any, ...] | None:

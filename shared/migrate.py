@@ -1,6 +1,7 @@
 """Migrations of one service: Alembic, then the DDL that is derived from the marks, in one transaction."""
 
 import importlib
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,6 @@ ROOT = Path(__file__).resolve().parent.parent
 MIGRATION_LOCK = 7_023_511
 
 
-class SchemaDiffers(RuntimeError):
-    """The database is not what the models say; the differences are listed."""
-
-
 def metadata_of(service: str) -> MetaData:
     """Return the metadata of a service's models."""
     metadata: MetaData = importlib.import_module(f"services.{service}.models").Base.metadata
@@ -45,28 +42,40 @@ async def differences(service: str, owner_url: str) -> list[Any]:
     found: list[Any] = []
 
     def compare(connection: Connection) -> None:
-        found.extend(compare_metadata(_context(connection), [metadata_of(service), PLATFORM]))  # type: ignore[arg-type]
+        for metadata in (metadata_of(service), PLATFORM):
+            found.extend(compare_metadata(_context(connection, metadata), metadata))
 
     await _as_owner(owner_url, compare)
     return found
 
 
-async def write_revision(service: str, owner_url: str, name: str) -> Path:
-    """Write a migration from what the models have and the (migrated) database lacks; return its path."""
-    path = _folder(service) / f"{date.today():%Y%m%d}_{name}.py"
+async def write_revision(owner: str, owner_url: str, name: str) -> Path:
+    """Write a migration from what the models have and the (migrated) database lacks; return its path.
+
+    `owner` is a service, or "platform" for the tables that every service's database holds.
+    """
+    metadata = PLATFORM if owner == "platform" else metadata_of(owner)
+    path = _folder(owner) / f"{date.today():%Y%m%d}_{name}.py"
 
     def render(connection: Connection) -> None:
-        operations = produce_migrations(_context(connection), [metadata_of(service), PLATFORM])  # type: ignore[arg-type]
+        operations = produce_migrations(_context(connection, metadata), metadata)
         assert operations.upgrade_ops is not None
-        body = render_python_code(operations.upgrade_ops)
-        heads = _scripts(service).get_heads()
-        path.write_text(_TEMPLATE.format(name=name, revision=path.stem, previous=repr(heads[0] if heads else None), body=body))
+        body = _without_marks(render_python_code(operations.upgrade_ops))
+        head = ScriptDirectory(str(_folder(owner)), version_locations=[str(_folder(owner))]).get_current_head()
+        content = _TEMPLATE.format(title=name.replace("_", " "), revision=path.stem, previous=repr(head), body=body)
+        path.write_text(content)
 
     await _as_owner(owner_url, render)
     return path
 
 
-_TEMPLATE = '''"""{name}"""
+def _without_marks(body: str) -> str:
+    """Marks live on the models; a migration is frozen without them."""
+    body = re.sub(r",\n\s*info=\{.*\}\n", "\n", body)
+    return body.replace("astext_type=Text()", "astext_type=sa.Text()").replace("ARRAY(Uuid())", "ARRAY(sa.Uuid())")
+
+
+_TEMPLATE = '''"""{title}"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -81,23 +90,29 @@ def upgrade() -> None:
 '''
 
 
-def _folder(service: str) -> Path:
-    return ROOT / "services" / service / "migrations"
+def _folder(owner: str) -> Path:
+    return ROOT / "shared" / "migrations" if owner == "platform" else ROOT / "services" / owner / "migrations"
 
 
 def _scripts(service: str) -> ScriptDirectory:
-    return ScriptDirectory(str(_folder(service)), version_locations=[str(_folder(service))])
+    """A service's database has two lines of revisions: its own and the platform's."""
+    locations = [str(_folder(service)), str(_folder("platform"))]
+    return ScriptDirectory(str(_folder(service)), version_locations=locations)
 
 
-def _context(connection: Connection) -> MigrationContext:
-    return MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
+def _context(connection: Connection, metadata: MetaData) -> MigrationContext:
+    def is_ours(_: Any, name: str | None, kind: str, __: bool, ___: Any) -> bool:
+        return kind != "table" or name in metadata.tables
+
+    options = {"compare_type": True, "compare_server_default": False, "include_object": is_ours}
+    return MigrationContext.configure(connection, opts=options)
 
 
 def _upgrade(connection: Connection, service: str) -> None:
     scripts = _scripts(service)
 
     def steps(revision: Any, _: Any) -> Any:
-        return scripts._upgrade_revs("head", revision)
+        return scripts._upgrade_revs("heads", revision)
 
     environment = EnvironmentContext(Config(), scripts, fn=steps)
     environment.configure(connection=connection, target_metadata=[metadata_of(service), PLATFORM], fn=steps)

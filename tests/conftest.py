@@ -15,6 +15,7 @@ import pytest
 
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import provision
+from shared import logging
 from shared.events import SERVICES
 from shared.testing import Databases, TokenMint
 
@@ -30,6 +31,7 @@ ORIGIN = "COWORK_RUN_ORIGIN"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Only the controlling process starts servers; xdist workers inherit their addresses."""
+    logging.configure("test", level="ERROR")
     if PG in os.environ:
         return
     os.environ[PREFIX] = f"t{secrets.token_hex(3)}"

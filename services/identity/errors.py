@@ -116,10 +116,6 @@ class PictureTooLarge(Unprocessable):
     """The picture has more pixels than are accepted."""
 
 
-class UnknownTimeZone(Unprocessable):
-    """This is not the name of a time zone (IANA), such as Europe/Paris."""
-
-
 class InvalidClient(BadRequest):
     """These client credentials are not valid."""
 

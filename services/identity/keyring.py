@@ -5,9 +5,10 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.models import SigningKey
@@ -61,6 +62,17 @@ class KeyRing:
             self._read_at = time.monotonic()
 
 
+_rings: WeakKeyDictionary[Database, KeyRing] = WeakKeyDictionary()
+
+
+def key_ring(database: Database, secrecy: Secrecy) -> KeyRing:
+    """Return the one key ring of this database in this process."""
+    ring = _rings.get(database)
+    if ring is None:
+        ring = _rings[database] = KeyRing(database, secrecy)
+    return ring
+
+
 async def add_key(session: AsyncSession, secrecy: Secrecy, *, signs_from: datetime) -> SigningKey:
     """Make a key that signs from `signs_from`; when another process has just made the first one, return that."""
     await session.execute(_LOCK)
@@ -89,6 +101,10 @@ async def rotate_if_old(session: AsyncSession, secrecy: Secrecy, *, days: int, n
     retiring = update(SigningKey).where(SigningKey.id != successor.id, SigningKey.retires_at.is_(None))
     await session.execute(retiring.values(retires_at=now + OVERLAP * 2))
     return True
+
+
+async def delete_retired(session: AsyncSession, *, now: datetime) -> None:
+    await session.execute(delete(SigningKey).where(SigningKey.retires_at < now))
 
 
 def open_key(key: SigningKey, secrecy: Secrecy) -> Ed25519PrivateKey:

@@ -1,8 +1,11 @@
 """Identity's settings, prefix COWORK_IDENTITY_."""
 
+from functools import cached_property
+
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from services.identity.secrecy import Secrecy
 from shared.settings import ServiceSettings
 
 
@@ -18,3 +21,7 @@ class Settings(ServiceSettings):
     )
     settle_seconds: int = Field(60, ge=0, description="longest wait for the last mail before an account is erased")
     key_days: int = Field(30, ge=1, description="days after which a new token key takes over")
+
+    @cached_property
+    def secrecy(self) -> Secrecy:
+        return Secrecy(self.key_secret.get_secret_value())

@@ -26,7 +26,7 @@ from services.identity.password_rules import Weakness, weaknesses
 from services.identity.passwords import digest_password, is_any_password, is_password
 from services.identity.secrecy import Secrecy
 from services.identity.throttle import Counters, check_patience, count_failure
-from shared.auth import Caller
+from shared.auth import Caller, check_standing
 from shared.db import Database, tenant_of
 from shared.events.identity import LinkPurpose, Role, SecurityKind
 
@@ -76,16 +76,20 @@ async def change_password(
 
 async def confirm_password(
     database: Database, secrecy: Secrecy, caller: Caller, *, password: str, origin: Origin, now: datetime
-) -> None:
-    """Check the caller's own password again. Raises WrongPassword, and TooManyAttempts after several of those."""
-    async with database.transaction(caller.tenant_id) as session:
+) -> Counters:
+    """Check the caller's own password again; return the counters for what else may be wrong.
+
+    Raises WrongPassword, and TooManyAttempts after several of those.
+    """
+    async with database.transaction() as session:
+        await check_standing(session, caller)
         account = await session.get_one(Account, caller.account_id)
         counters = Counters.of(
             secrecy, tenant=str(caller.tenant_id), email=account.email, address=origin.address
         )
         await check_patience(session, counters, now=now)
     if await is_password(account.password_hash, password):
-        return
+        return counters
     async with database.transaction(caller.tenant_id) as session:
         await count_failure(session, counters, now=now)
     raise WrongPassword

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -136,12 +136,3 @@ async def end_sessions(
     )
     await publish(session, event, version=account.version)
     return ids
-
-
-async def confirm_session(session: AsyncSession, session_id: UUID, *, now: datetime) -> SessionRow:
-    """Note that the password was given again just now (step-up). Raises SessionEnded."""
-    confirmed = update(SessionRow).where(SessionRow.id == session_id).values(authenticated_at=now)
-    row = (await session.scalars(confirmed.returning(SessionRow))).one_or_none()
-    if row is None:
-        raise SessionEnded
-    return row

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.identity.models.base import Base, stored
 from shared.events.identity import ContentChoice, Language, Role
-from shared.privacy.marks import Sweep, no_subject, not_personal
+from shared.privacy.marks import no_subject, not_personal
 
 MIN_PASSWORD_LENGTH = 12
 ADMIN_PASSWORD_DAYS = 365
@@ -66,9 +66,7 @@ class SigningKey(Base):
     """One Ed25519 key of the platform: published from `created_at`, signing from `signs_from`, gone at `retires_at`."""
 
     __tablename__ = "signing_keys"
-    __table_args__ = (
-        {"info": no_subject("the platform's token keys", sweep=Sweep("rotation overlap", "retires_at < :now"))},
-    )
+    __table_args__ = ({"info": no_subject("the platform's token keys; gone with their rotation")},)
 
     id: Mapped[str] = mapped_column(Text, primary_key=True, info=not_personal("key id"))
     public_key: Mapped[bytes] = mapped_column(LargeBinary, info=not_personal("public key"))

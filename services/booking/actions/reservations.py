@@ -1,0 +1,215 @@
+"""The verbs of a reservation: reserve, decide, cancel, complete."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.booking.actions.slots import Slot, blocked_by, check_slot, nearest_free, price_of
+from services.booking.errors import AlreadyDecided, NotCancellable, ReservationNotFound, ResourceNotFound, SlotTaken
+from services.booking.models import UPCOMING, Reservation, Resource, State
+from services.booking.opening import get_opening_hours
+from shared.auth import Caller
+from shared.bus import publish, publish_all
+from shared.db import tenant_of, uuid7
+from shared.events.booking import CancelReason, ReservationCancelled, ReservationConfirmed, ReservationRequested
+from shared.http import check_match
+
+_FREE_UNIT = text(
+    "SELECT u FROM generate_series(1, :units) u WHERE NOT EXISTS (SELECT FROM reservations r"
+    " WHERE r.resource_id = :resource AND r.unit_no = u AND r.state IN ('requested', 'confirmed')"
+    " AND r.blocked && tstzrange(:starts, :ends)) ORDER BY u LIMIT 1"
+)
+
+
+async def reserve(
+    session: AsyncSession, caller: Caller, *, resource_id: UUID, slot: Slot, note: str | None, now: datetime
+) -> Reservation:
+    """Reserve a unit of a resource at the price of this moment; confirmed at once unless it needs approval.
+
+    Raises SlotTaken with the nearest free slots, or what `check_slot` raises.
+    """
+    # Lock the resource, not its reservations: two new reservations share no row to collide on.
+    locked = select(Resource).where(Resource.id == resource_id).with_for_update()
+    resource = (await session.execute(locked)).scalar_one_or_none()
+    if resource is None:
+        raise ResourceNotFound
+    check_slot(resource, await get_opening_hours(session, resource.location_id), slot, now=now)
+    unit_no = await _find_free_unit(session, resource, slot)
+    if unit_no is None:
+        free = await nearest_free(session, resource, slot, now=now)
+        raise SlotTaken(nearest=[{"starts_at": s.starts_at.isoformat(), "ends_at": s.ends_at.isoformat()} for s in free])
+    row = {
+        "id": uuid7(),
+        "tenant_id": tenant_of(session),
+        "resource_id": resource_id,
+        "unit_no": unit_no,
+        "account_id": caller.account_id,
+        "starts_at": slot.starts_at,
+        "ends_at": slot.ends_at,
+        "blocked": blocked_by(resource, slot),
+        "state": State.REQUESTED if resource.needs_approval else State.CONFIRMED,
+        "note": note,
+        "price_minor": price_of(resource, slot),
+        "currency": resource.currency,
+        "vat_rate_bp": resource.vat_rate_bp,
+        "order_id": uuid7(),
+        "refund_minor": 0,
+        "version": 1,
+    }
+    reservation = (await session.execute(insert(Reservation).values(row).returning(Reservation))).scalar_one()
+    await _announce(session, reservation)
+    return reservation
+
+
+async def _find_free_unit(session: AsyncSession, resource: Resource, slot: Slot) -> int | None:
+    blocked = blocked_by(resource, slot)
+    parameters = {"units": resource.units, "resource": resource.id, "starts": blocked.lower, "ends": blocked.upper}
+    found: int | None = await session.scalar(_FREE_UNIT, parameters)
+    return found
+
+
+async def _announce(session: AsyncSession, reservation: Reservation) -> None:
+    assert reservation.account_id is not None
+    common = {
+        "tenant_id": reservation.tenant_id,
+        "reservation_id": reservation.id,
+        "resource_id": reservation.resource_id,
+        "account_id": reservation.account_id,
+        "starts_at": reservation.starts_at,
+        "ends_at": reservation.ends_at,
+    }
+    if reservation.state is State.REQUESTED:
+        await publish(session, ReservationRequested(**common), version=reservation.version)
+        return
+    assert reservation.order_id is not None
+    price = {
+        "order_id": reservation.order_id,
+        "price_minor": reservation.price_minor,
+        "currency": reservation.currency,
+        "vat_rate_bp": reservation.vat_rate_bp,
+    }
+    await publish(session, ReservationConfirmed(**common, **price), version=reservation.version)
+
+
+async def get_reservation(session: AsyncSession, caller: Caller, reservation_id: UUID) -> Reservation:
+    """Return the caller's own reservation, or anybody's for staff. Raises ReservationNotFound."""
+    reservation = await session.get(Reservation, reservation_id)
+    if reservation is None or not (caller.is_staff or reservation.account_id == caller.account_id):
+        raise ReservationNotFound
+    return reservation
+
+
+async def list_reservations(
+    session: AsyncSession,
+    *,
+    account_id: UUID | None,
+    resource_id: UUID | None,
+    since: datetime | None,
+    after: tuple[Any, ...] | None,
+    limit: int,
+) -> Sequence[Reservation]:
+    """Return up to `limit + 1` reservations by start, after a keyset position (starts_at, id)."""
+    statement = select(Reservation).order_by(Reservation.starts_at, Reservation.id).limit(limit + 1)
+    if account_id is not None:
+        statement = statement.where(Reservation.account_id == account_id)
+    if resource_id is not None:
+        statement = statement.where(Reservation.resource_id == resource_id)
+    if since is not None:
+        statement = statement.where(Reservation.ends_at >= since)
+    if after is not None:
+        starts_at, id_ = after
+        later = (Reservation.starts_at > starts_at) | ((Reservation.starts_at == starts_at) & (Reservation.id > id_))
+        statement = statement.where(later)
+    return (await session.execute(statement)).scalars().all()
+
+
+async def decide(
+    session: AsyncSession, caller: Caller, reservation_id: UUID, *, approve: bool, if_match: str | None
+) -> Reservation:
+    """Confirm or deny a request. Raises AlreadyDecided when somebody was faster."""
+    reservation = await get_reservation(session, caller, reservation_id)
+    check_match(if_match, reservation.version)
+    state = State.CONFIRMED if approve else State.DENIED
+    # Compare and swap: of two managers, one decides.
+    statement = update(Reservation).where(Reservation.id == reservation_id, Reservation.state == State.REQUESTED)
+    changed = statement.values(state=state, decided_by=caller.account_id, version=Reservation.version + 1)
+    decided = (await session.execute(changed.returning(Reservation))).scalar_one_or_none()
+    if decided is None:
+        raise AlreadyDecided
+    await session.refresh(decided)
+    if approve:
+        await _announce(session, decided)
+    else:
+        await publish_cancelled(session, [decided], CancelReason.DENIED)
+    return decided
+
+
+async def cancel(
+    session: AsyncSession, caller: Caller, reservation_id: UUID, *, if_match: str | None, now: datetime
+) -> Reservation:
+    """Cancel a reservation: free of charge until the resource's limit, or when staff cancels. Raises NotCancellable."""
+    reservation = await get_reservation(session, caller, reservation_id)
+    check_match(if_match, reservation.version)
+    if reservation.state not in UPCOMING or reservation.ends_at <= now:
+        raise NotCancellable
+    is_own = reservation.account_id == caller.account_id
+    resource = await session.get_one(Resource, reservation.resource_id)
+    free_until = reservation.starts_at - timedelta(hours=resource.free_cancellation_hours)
+    reservation.refund_minor = reservation.price_minor if now <= free_until or not is_own else 0
+    reservation.state = State.CANCELLED
+    reservation.cancelled_for = CancelReason.MEMBER if is_own else CancelReason.MANAGER
+    reservation.version += 1
+    await session.flush()
+    await publish_cancelled(session, [reservation], reservation.cancelled_for)
+    return reservation
+
+
+async def cancel_upcoming(
+    session: AsyncSession, accounts: Sequence[UUID], *, reason: CancelReason, now: datetime
+) -> Sequence[Reservation]:
+    """Cancel what these accounts have not begun to use, with full refund; return it."""
+    statement = (
+        update(Reservation)
+        .where(Reservation.account_id.in_(accounts), Reservation.state.in_(UPCOMING), Reservation.starts_at > now)
+        .values(
+            state=State.CANCELLED,
+            cancelled_for=reason,
+            refund_minor=Reservation.price_minor,
+            version=Reservation.version + 1,
+        )
+        .returning(Reservation)
+    )
+    return (await session.execute(statement)).scalars().all()
+
+
+async def publish_cancelled(session: AsyncSession, cancelled: Sequence[Reservation], reason: CancelReason) -> None:
+    """Tell billing and notify about cancelled reservations."""
+    events = [
+        (
+            ReservationCancelled(
+                tenant_id=one.tenant_id,
+                reservation_id=one.id,
+                account_id=one.account_id,
+                order_id=one.order_id,
+                starts_at=one.starts_at,
+                reason=reason,
+                refund_minor=one.refund_minor,
+                currency=one.currency,
+            ),
+            one.version,
+        )
+        for one in cancelled
+        if one.order_id is not None
+    ]
+    await publish_all(session, list(events))
+
+
+async def complete_past(session: AsyncSession, *, now: datetime) -> int:
+    """Mark confirmed reservations that are over as completed; return how many."""
+    over = update(Reservation).where(Reservation.state == State.CONFIRMED, Reservation.ends_at <= now)
+    done = over.values(state=State.COMPLETED, version=Reservation.version + 1).returning(Reservation.id)
+    return len((await session.execute(done)).all())

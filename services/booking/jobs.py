@@ -1,0 +1,16 @@
+"""What booking does on a schedule."""
+
+from services.booking.actions.reservations import complete_past
+from shared.db import utc_now
+from shared.privacy.retention import tenant_ids
+from shared.schedule import Schedule
+from shared.service import Service
+
+jobs = Schedule()
+
+
+@jobs.every(minutes=5)
+async def complete_past_reservations(service: Service) -> None:
+    for tenant_id in await tenant_ids(service.database, active_only=True):
+        async with service.database.transaction(tenant_id) as session:
+            await complete_past(session, now=utc_now())
