@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -222,12 +223,19 @@ async def check_standing(session: AsyncSession, caller: Caller) -> None:
         raise Unauthenticated
 
 
+@asynccontextmanager
+async def caller_session(request: Request, caller: Caller) -> AsyncIterator[AsyncSession]:
+    """A transaction in the caller's tenant, for routes that also ask other services (before or after it)."""
+    async with request.app.state.service.database.transaction() as session:
+        await check_standing(session, caller)
+        yield session
+
+
 async def open_session(
     request: Request, caller: Annotated[Caller, Depends(current_caller)]
 ) -> AsyncIterator[AsyncSession]:
     """The request's one transaction, in the caller's tenant; committed before the answer is sent."""
-    async with request.app.state.service.database.transaction() as session:
-        await check_standing(session, caller)
+    async with caller_session(request, caller) as session:
         yield session
 
 
@@ -235,8 +243,7 @@ async def open_any_session(
     request: Request, caller: Annotated[Caller, Depends(any_session)]
 ) -> AsyncIterator[AsyncSession]:
     """Like `open_session`, also for a restricted caller (the routes that lead out of an expired password)."""
-    async with request.app.state.service.database.transaction() as session:
-        await check_standing(session, caller)
+    async with caller_session(request, caller) as session:
         yield session
 
 

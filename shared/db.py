@@ -6,6 +6,7 @@ transaction-local setting `cowork.tenant`; outside `Database.transaction(tenant)
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,9 @@ NAMING = {
 
 # Tables that every service's database holds (bus, tombstones, idempotency, schedule …).
 PLATFORM = MetaData(naming_convention=NAMING)
+
+# True while this task holds a transaction: a network call in it would keep row locks for its whole duration.
+in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
 
 AfterCommit = Callable[[], Awaitable[None]]
 
@@ -84,10 +88,14 @@ class Database:
         """
         async with self._sessions() as session:
             session.info["wake_relay"] = self.wake_relay
-            async with session.begin():
-                if tenant_id is not None:
-                    await enter_tenant(session, tenant_id)
-                yield session
+            in_transaction.set(True)
+            try:
+                async with session.begin():
+                    if tenant_id is not None:
+                        await enter_tenant(session, tenant_id)
+                    yield session
+            finally:
+                in_transaction.set(False)
             for callback in session.info.pop("after_commit", []):
                 await callback()
 

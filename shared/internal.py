@@ -7,6 +7,7 @@ from uuid import UUID
 
 import aiohttp
 
+from shared.db import in_transaction
 from shared.problems import BadGateway, Gone, NotFound
 from shared.telemetry import current_traceparent
 
@@ -18,8 +19,12 @@ class ServiceDown(BadGateway):
     """Another service is not reachable: try again shortly."""
 
 
+class CalledInTransaction(RuntimeError):
+    """A network call was made while a database transaction was open; it belongs before or after."""
+
+
 class Internal:
-    """One process's client to the other services. Never call it inside a database transaction."""
+    """One process's client to the other services. Raises CalledInTransaction inside a database transaction."""
 
     def __init__(self, service: str, client_secret: str, urls: dict[str, str]) -> None:
         self._service = service
@@ -88,6 +93,8 @@ class Internal:
         raw: bool,
         query: dict[str, Any] | None = None,
     ) -> Any:
+        if in_transaction.get():
+            raise CalledInTransaction(path.split("/")[0])
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=TIMEOUT)
         if traceparent := current_traceparent():

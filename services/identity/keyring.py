@@ -35,31 +35,29 @@ class KeyRing:
     def __init__(self, database: Database, secrecy: Secrecy) -> None:
         self._database = database
         self._secrecy = secrecy
-        self._live: LiveKey | None = None
-        self._published: list[dict[str, Any]] = []
+        self._known: tuple[LiveKey, list[dict[str, Any]]] | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
     async def live_key(self) -> LiveKey:
-        await self._read_if_stale()
-        assert self._live is not None
-        return self._live
+        live, _ = await self._fresh()
+        return live
 
     async def published(self) -> list[dict[str, Any]]:
         """Return the public keys (RFC 7517, RFC 8037)."""
-        await self._read_if_stale()
-        return self._published
+        _, published = await self._fresh()
+        return published
 
-    async def _read_if_stale(self) -> None:
+    async def _fresh(self) -> tuple[LiveKey, list[dict[str, Any]]]:
         async with self._reading:
-            if time.monotonic() - self._read_at < CACHED_SECONDS:
-                return
+            if self._known is not None and time.monotonic() - self._read_at < CACHED_SECONDS:
+                return self._known
             async with self._database.transaction() as session:
                 keys = await _keys(session) or [await add_key(session, self._secrecy, signs_from=utc_now())]
             live = max((key for key in keys if key.signs_from <= utc_now()), key=lambda key: key.signs_from)
-            self._live = LiveKey(live.id, open_key(live, self._secrecy))
-            self._published = [_jwk(key) for key in keys]
+            self._known = LiveKey(live.id, open_key(live, self._secrecy)), [_jwk(key) for key in keys]
             self._read_at = time.monotonic()
+            return self._known
 
 
 _rings: WeakKeyDictionary[Database, KeyRing] = WeakKeyDictionary()

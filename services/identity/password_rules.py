@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from enum import StrEnum
+from pathlib import Path
 
 CLASSES_AT_MINIMUM = 4
 CLASSES_IF_LONGER = 3
@@ -20,17 +21,8 @@ TOO_SIMILAR = 0.7
 _CLASSES = (str.islower, str.isupper, str.isdigit, lambda character: not character.isalnum())
 _LEET = str.maketrans("013457@$!€", "oieastasie")
 
-# Stems of the most used passwords in French and English leaks: a password that is one of them with decoration is blocked.
-COMMON = frozenset(
-    """
-    password passwort passe motdepasse azerty azertyuiop qwerty qwertyuiop qwertz asdfgh qsdfgh zxcvbn wxcvbn
-    admin administrator administrateur welcome bienvenue bonjour letmein changeme soleil sunshine doudou loulou
-    marseille football iloveyou jetaime princess princesse dragon monkey master superman batman starwars pokemon
-    chocolat nicolas michel jordan michael shadow secret default temporary temporaire cowork coworking abcdef
-    abcdefgh abcdefghij qazwsx hello freedom whatever trustno computer ordinateur internet google facebook summer winter
-    printemps automne hiver spring autumn janvier january decembre december
-    """.split()
-)
+# Stems of the most used passwords of French and English leaks; one of them with decoration is blocked.
+COMMON = frozenset(Path(__file__).with_name("common_passwords.txt").read_text().split())
 
 
 class Weakness(StrEnum):

@@ -55,10 +55,9 @@ class Secrecy:
         return hmac.digest(self._secret, purpose.encode(), hashlib.sha256)
 
 
-
 def encode(raw: bytes) -> str:
     """Return URL-safe text without padding."""
-    return encode(raw)
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def decode(token: str) -> bytes:

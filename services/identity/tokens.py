@@ -21,7 +21,9 @@ SECRET_BYTES = 32
 MAC_BYTES = 16
 
 
-def mint_access_token(key: LiveKey, session: SessionRow, *, roles: set[Role], is_restricted: bool, now: datetime) -> str:
+def mint_access_token(
+    key: LiveKey, session: SessionRow, *, roles: set[Role], is_restricted: bool, now: datetime
+) -> str:
     """Return a token that opens every service for ACCESS_LIFETIME, or until the session is revoked."""
     claims = {
         "iss": ISSUER,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shared.events import SERVICES
 from shared.settings import SuiteSettings
 from shared.testing import Databases, ServiceUnderTest, TokenMint
 
@@ -22,7 +23,9 @@ async def start(databases: Databases, mint: TokenMint, tmp_path_factory: Any) ->
     ) -> ServiceUnderTest:
         urls = await databases.clone(name)
         folder: Path = tmp_path_factory.mktemp(f"files-{name}")
-        suite = SuiteSettings(files_url=folder.as_uri(), **more.pop("suite", {}))
+        # Nobody answers on the discard port: each service is tested with the others down.
+        nobody = dict.fromkeys(SERVICES, "http://127.0.0.1:9")
+        suite = SuiteSettings(files_url=folder.as_uri(), internal_urls=nobody, **more.pop("suite", {}))
         values = settings(
             suite=suite, database_url=urls.app, client_secret="test-secret", digest_key="k" * 32, **{"pool_size": 10, **more}
         )

@@ -38,6 +38,16 @@ async def list_accounts(
     return (await session.scalars(wanted.order_by(Account.created_at, Account.id).limit(limit))).all()
 
 
+async def list_active(session: AsyncSession, *, role: Role | None, after: UUID | None, limit: int) -> Sequence[Account]:
+    """Return active accounts by id."""
+    wanted = select(Account).where(Account.state == AccountState.ACTIVE)
+    if role is not None:
+        wanted = wanted.where(Account.roles.contains([role]))
+    if after is not None:
+        wanted = wanted.where(Account.id > after)
+    return (await session.scalars(wanted.order_by(Account.id).limit(limit))).all()
+
+
 async def get_account(session: AsyncSession, account_id: UUID, *, for_update: bool = False) -> Account:
     """Return an account of the tenant. Raises UnknownAccount."""
     account = await session.get(Account, account_id, with_for_update=for_update or None)

@@ -33,9 +33,7 @@ from shared.events.identity import LinkPurpose, Role, SecurityKind
 HISTORY = 5
 
 
-def check_strength(
-    settings: TenantSettings, roles: set[Role], password: str, *, own_words: Sequence[str]
-) -> None:
+def check_strength(settings: TenantSettings, roles: set[Role], password: str, *, own_words: Sequence[str]) -> None:
     """Raises WeakPassword with its reasons."""
     found = find_weaknesses(settings, roles, password, own_words=own_words)
     if found:
@@ -84,9 +82,7 @@ async def confirm_password(
     async with database.transaction() as session:
         await check_standing(session, caller)
         account = await session.get_one(Account, caller.account_id)
-        counters = Counters.of(
-            secrecy, tenant=str(caller.tenant_id), email=account.email, address=origin.address
-        )
+        counters = Counters.of(secrecy, tenant=str(caller.tenant_id), email=account.email, address=origin.address)
         await check_patience(session, counters, now=now)
     if await is_password(account.password_hash, password):
         return counters
@@ -131,8 +127,6 @@ def is_restricted(account: Account, settings: TenantSettings, *, now: datetime) 
     """Whether a session may only change the password: it is demanded, or expired by the tenant's calendar."""
     if account.password_demand is not None:
         return True
-    if account.password_changed_at is None:
-        return False
     expires_on = settings.password_expires_on(account.role_set, account.password_changed_at)
     return expires_on is not None and settings.day_of(now) >= expires_on
 

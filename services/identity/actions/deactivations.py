@@ -75,6 +75,10 @@ async def get_deactivation(session: AsyncSession, account_id: UUID) -> Deactivat
     return deactivation
 
 
+async def find_by_case(session: AsyncSession, case_id: UUID) -> Deactivation | None:
+    return (await session.scalars(select(Deactivation).where(Deactivation.case_id == case_id))).one_or_none()
+
+
 async def undo(session: AsyncSession, account_id: UUID, *, origin: Origin, now: datetime) -> None:
     """Bring an account back that has not passed the point of no return. Raises NotDeactivating."""
     deactivation = await session.get(Deactivation, account_id, with_for_update=True)
@@ -95,7 +99,7 @@ async def settle_mail(session: AsyncSession, link_id: UUID, *, now: datetime) ->
 
 
 async def command_due(session: AsyncSession, *, now: datetime) -> int:
-    """Publish AccountDeactivated, the point of no return, for every account of the tenant that is due; return how many."""
+    """Pass the point of no return with every account of the tenant that is due; return how many."""
     due = select(Deactivation).where(Deactivation.commanded_at.is_(None), Deactivation.settle_by <= now)
     over = due.where(Deactivation.undo_until.is_(None) | (Deactivation.undo_until <= now))
     waiting = (await session.scalars(over.with_for_update(skip_locked=True).limit(100))).all()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, or_, select, tuple_
+from sqlalchemy import Select, and_, func, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.actions.tenants import get_settings
@@ -34,7 +34,7 @@ async def search_members(
         wanted = wanted.where(or_(Profile.search_text.contains(word, autoescape=True), near))
     if skill:
         skills = func.string_to_array(func.lower(func.array_to_string(Profile.skills, "\n")), "\n")
-        wanted = wanted.where(_shows("skills"), skill.lower() == func.any(skills))
+        wanted = wanted.where(_shows("skills"), literal(skill.lower()) == func.any(skills))
     if department:
         wanted = wanted.where(_shows("department"), func.lower(Profile.department) == department.lower())
     if after is not None:
@@ -68,7 +68,7 @@ async def neutral_label(session: AsyncSession) -> str:
     return NEUTRAL[(await get_settings(session)).default_language]
 
 
-def _listed() -> Select[tuple[Account, Profile]]:
+def _listed() -> Select[Account, Profile]:
     members = select(Account, Profile).join(Profile, Profile.account_id == Account.id)
     return members.where(and_(Account.state == AccountState.ACTIVE, Profile.in_directory))
 

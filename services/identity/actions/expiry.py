@@ -9,7 +9,7 @@ from services.identity.actions.deactivations import deactivate
 from services.identity.actions.tenants import get_settings
 from services.identity.errors import LastAdministrator
 from services.identity.models import Account, AccountState
-from shared.bus import publish_all
+from shared.bus import Event, publish_all
 from shared.events.identity import AccountInactivityWarned, ContentChoice, DeactivationReason, PasswordExpiring, Role
 
 WARNING_DAYS = (1, 7, 14)
@@ -23,14 +23,12 @@ async def warn_of_expiring_passwords(session: AsyncSession, *, now: datetime) ->
     expiring = [role for role in Role if settings.password_days({role})]
     if not expiring:
         return 0
-    holders = select(Account).where(
-        Account.state == AccountState.ACTIVE, Account.password_changed_at.is_not(None), Account.roles.overlap(expiring)
-    )
-    warnings = []
+    holders = select(Account).where(Account.state == AccountState.ACTIVE, Account.roles.overlap(expiring))
+    warnings: list[tuple[Event, int]] = []
     for account in await session.scalars(holders.with_for_update(skip_locked=True)):
-        assert account.password_changed_at is not None
         expires_on = settings.password_expires_on(account.role_set, account.password_changed_at)
-        assert expires_on is not None
+        if expires_on is None:
+            continue
         days_left = (expires_on - settings.day_of(now)).days
         step = next((step for step in WARNING_DAYS if 0 < days_left <= step), None)
         if step is None or (account.password_warned_days or max(WARNING_DAYS) + 1) <= step:
@@ -51,7 +49,7 @@ async def warn_inactive(session: AsyncSession, *, now: datetime) -> int:
         Account.last_seen_at < now - INACTIVE + NOTICE,
         Account.inactivity_warned_on.is_(None),
     )
-    warnings = []
+    warnings: list[tuple[Event, int]] = []
     for account in await session.scalars(unseen.with_for_update(skip_locked=True)):
         account.inactivity_warned_on = now.date()
         warning = AccountInactivityWarned(

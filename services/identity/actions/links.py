@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.identity.cases import case_url
 from services.identity.errors import LinkSpent
 from services.identity.models import Deactivation, Link
 from services.identity.secrecy import Secrecy
@@ -49,7 +50,9 @@ async def issue_link(
     )
     session.add(link)
     await session.flush()
-    await publish(session, LinkIssued(tenant_id=link.tenant_id, link_id=link.id, account_id=account_id, purpose=purpose))
+    await publish(
+        session, LinkIssued(tenant_id=link.tenant_id, link_id=link.id, account_id=account_id, purpose=purpose)
+    )
     return link
 
 
@@ -91,8 +94,3 @@ async def link_url(session: AsyncSession, link: Link, *, public_url: str, slug: 
         return case_url(public_url, case_id) if case_id else public_url
     page = f"{public_url}/{slug}/{PAGES[link.purpose]}"
     return page if link.purpose is LinkPurpose.ALREADY_REGISTERED else f"{page}?token={secrecy.link_token(link.id)}"
-
-
-def case_url(public_url: str, case_id: UUID) -> str:
-    """Return where anybody who holds it can follow a case; the id is random (122 bits) and known to the person alone."""
-    return f"{public_url}/api/privacy/v1/cases/{case_id}"

@@ -20,9 +20,7 @@ async def get_profile(session: AsyncSession, account_id: UUID, *, for_update: bo
     return row.Account, row.Profile
 
 
-async def replace_profile(
-    session: AsyncSession, account: Account, profile: Profile, fields: Mapping[str, Any]
-) -> None:
+async def replace_profile(session: AsyncSession, account: Account, profile: Profile, fields: Mapping[str, Any]) -> None:
     """Set every field of the profile; an empty text deletes the field's content."""
     for name, value in fields.items():
         setattr(account if name == "language" else profile, name, value)
@@ -53,4 +51,6 @@ def _index(profile: Profile) -> None:
         "skills": " ".join(profile.skills),
     }
     profile.search_text = plain(" ".join(text for field, text in shown.items() if field not in profile.hidden_fields))
-    profile.sort_name = plain(f"{profile.last_name} {profile.first_name}") if "name" not in profile.hidden_fields else ""
+    profile.sort_name = (
+        plain(f"{profile.last_name} {profile.first_name}") if "name" not in profile.hidden_fields else ""
+    )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.actions.credentials import find_weaknesses
@@ -35,11 +35,13 @@ from shared.problems import Problem
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """What somebody at the door says. `code` is of the authenticator app or a recovery code."""
+    """What somebody at the door says, where from and when. `code` is of the authenticator app or a recovery code."""
 
     email: str
     password: str
-    code: str | None = None
+    code: str | None
+    origin: Origin
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,46 +59,46 @@ class Candidate:
         return self.account.password_hash if self.account else None
 
 
-async def sign_in(
-    database: Database, secrecy: Secrecy, slug: str, attempt: SignIn, *, origin: Origin, now: datetime
-) -> OpenSession:
+async def sign_in(database: Database, secrecy: Secrecy, slug: str, attempt: SignIn) -> OpenSession:
     """Open a session. Raises WrongCredentials, SecondFactorRequired, WrongCode, TooManyAttempts.
 
     An address without an account takes the same work as a wrong password.
     """
     async with tenant_transaction(database, slug) as session:
-        candidate = await _find_candidate(session, attempt.email, now=now)
+        candidate = await _find_candidate(session, attempt)
         tenant_id = candidate.settings.tenant_id
-        counters = Counters.of(secrecy, tenant=str(tenant_id), email=attempt.email, address=origin.address)
-        await check_patience(session, counters, now=now)
+        counters = Counters.of(secrecy, tenant=str(tenant_id), email=attempt.email, address=attempt.origin.address)
+        await check_patience(session, counters, now=attempt.at)
     is_right = await is_password(candidate.password_hash, attempt.password)
     rehashed = await _rehash(candidate, attempt.password) if is_right else None
     async with database.transaction(tenant_id) as session:
-        refusal = None if is_right else WrongCredentials()
-        refusal = refusal or await _check_code(session, secrecy, candidate, attempt.code, now=now)
-        if refusal is None:
-            await count_success(session, counters, now=now)
-            opened = await _admit(session, candidate, attempt.password, rehashed, origin=origin, now=now)
-        elif not isinstance(refusal, SecondFactorRequired):
-            await _note_failure(session, candidate, counters, origin=origin, now=now)
-    if refusal is not None:
-        raise refusal
+        account = candidate.account if is_right else None
+        refusal = await _find_refusal(session, secrecy, candidate, account, attempt)
+        if account is None or refusal is not None:
+            await _note_failure(session, candidate, refusal, counters, attempt)
+            opened = None
+        else:
+            opened = await _admit(session, candidate, account, attempt, rehashed=rehashed)
+            await count_success(session, counters, now=attempt.at)
+    # A failure must be counted, so it is refused after the commit.
+    if opened is None:
+        raise refusal or WrongCredentials()
     return opened
 
 
-async def _find_candidate(session: AsyncSession, email: str, *, now: datetime) -> Candidate:
+async def _find_candidate(session: AsyncSession, attempt: SignIn) -> Candidate:
     """One statement, whether or not there is such an account."""
-    mine = (Account.email == email) & Account.state.in_([AccountState.ACTIVE, AccountState.DEACTIVATING])
+    mine = (Account.email == attempt.email) & Account.state.in_([AccountState.ACTIVE, AccountState.DEACTIVATING])
     wanted = (
         select(TenantSettings, Account, SecondFactor, Deactivation, Profile.first_name, Profile.last_name)
+        .select_from(TenantSettings)
         .outerjoin(Account, mine)
         .outerjoin(SecondFactor, SecondFactor.account_id == Account.id)
         .outerjoin(Deactivation, Deactivation.account_id == Account.id)
         .outerjoin(Profile, Profile.account_id == Account.id)
     )
-    row: Row[tuple[TenantSettings, Account, SecondFactor, Deactivation, str, str]] = (await session.execute(wanted)).one()
-    settings, account, factor, deactivation, first_name, last_name = row
-    if deactivation is not None and not deactivation.can_be_undone_by_signing_in(now):
+    settings, account, factor, deactivation, first_name, last_name = (await session.execute(wanted)).one().t
+    if deactivation is not None and not deactivation.can_be_undone_by_signing_in(attempt.at):
         return Candidate(None, settings, [], None, None)
     names = [name for name in (first_name, last_name) if name]
     return Candidate(account, settings, names, factor, deactivation)
@@ -108,58 +110,64 @@ async def _rehash(candidate: Candidate, password: str) -> str | None:
     return await digest_password(password)
 
 
-async def _check_code(
-    session: AsyncSession, secrecy: Secrecy, candidate: Candidate, code: str | None, *, now: datetime
+async def _find_refusal(
+    session: AsyncSession, secrecy: Secrecy, candidate: Candidate, account: Account | None, attempt: SignIn
 ) -> Problem | None:
+    """The second factor is only spoken of once the password is right."""
+    if account is None:
+        return WrongCredentials()
     if candidate.factor is None or candidate.factor.confirmed_at is None:
         return None
-    if code is None:
+    if attempt.code is None:
         return SecondFactorRequired()
-    if await is_valid_code(session, secrecy, candidate.factor.account_id, code, now=now):
-        return None
-    return WrongCode()
+    is_right = await is_valid_code(session, secrecy, account.id, attempt.code, now=attempt.at)
+    return None if is_right else WrongCode()
 
 
 async def _admit(
-    session: AsyncSession,
-    candidate: Candidate,
-    password: str,
-    rehashed: str | None,
-    *,
-    origin: Origin,
-    now: datetime,
+    session: AsyncSession, candidate: Candidate, account: Account, attempt: SignIn, *, rehashed: str | None
 ) -> OpenSession:
-    account, settings = candidate.account, candidate.settings
-    assert account is not None
+    origin, now = attempt.origin, attempt.at
     if candidate.deactivation is not None:
         await undo(session, account.id, origin=origin, now=now)
-    changes: dict[str, object] = {"last_seen_at": now, "inactivity_warned_on": None}
     own_words = [account.email, *candidate.names]
-    if account.password_demand is None and find_weaknesses(settings, account.role_set, password, own_words=own_words):
-        changes["password_demand"] = account.password_demand = PasswordDemand.WEAK
-    if rehashed is not None:
-        changes["password_hash"] = rehashed
-    is_new_device = await _is_new_device(session, account, origin)
-    await session.execute(update(Account).where(Account.id == account.id).values(changes))
+    is_weak = find_weaknesses(candidate.settings, account.role_set, attempt.password, own_words=own_words)
+    if is_weak and account.password_demand is None:
+        account.password_demand = PasswordDemand.WEAK
+    await _note_use(session, account, rehashed=rehashed, now=now)
+    if await _is_new_device(session, account, origin):
+        await alert(session, account.id, SecurityKind.NEW_SIGN_IN)
     row, token = await open_session(session, account.id, origin=origin, now=now)
     await record(session, account.id, Happening.SIGNED_IN, origin=origin, now=now)
-    if is_new_device:
-        await alert(session, account.id, SecurityKind.NEW_SIGN_IN)
-    return OpenSession(row, account, settings, token)
+    return OpenSession(row, account, candidate.settings, token)
+
+
+async def _note_use(session: AsyncSession, account: Account, *, rehashed: str | None, now: datetime) -> None:
+    """Raises WrongCredentials when the password was replaced, or the account left, since it was checked."""
+    unchanged = (Account.password_hash == account.password_hash) & (Account.state == AccountState.ACTIVE)
+    seen = update(Account).where(Account.id == account.id, unchanged)
+    changes = {
+        "last_seen_at": now,
+        "inactivity_warned_on": None,
+        "password_demand": account.password_demand,
+        "password_hash": rehashed or account.password_hash,
+    }
+    if (await session.execute(seen.values(changes).returning(Account.id))).scalar() is None:
+        raise WrongCredentials
 
 
 async def _is_new_device(session: AsyncSession, account: Account, origin: Origin) -> bool:
     """Whether earlier sign-ins exist, and none of them from this kind of device."""
-    earlier = select(SecurityEntry.device == origin.device).where(
-        SecurityEntry.account_id == account.id, SecurityEntry.happening == Happening.SIGNED_IN
-    )
-    seen = set((await session.scalars(earlier.distinct())).all())
-    return seen == {False}
+    signed_in = (SecurityEntry.account_id == account.id) & (SecurityEntry.happening == Happening.SIGNED_IN)
+    known = select(func.bool_or(SecurityEntry.device == origin.device)).where(signed_in)
+    return await session.scalar(known) is False
 
 
 async def _note_failure(
-    session: AsyncSession, candidate: Candidate, counters: Counters, *, origin: Origin, now: datetime
+    session: AsyncSession, candidate: Candidate, refusal: Problem | None, counters: Counters, attempt: SignIn
 ) -> None:
-    await count_failure(session, counters, now=now)
+    if isinstance(refusal, SecondFactorRequired):
+        return
+    await count_failure(session, counters, now=attempt.at)
     if candidate.account is not None:
-        await record(session, candidate.account.id, Happening.SIGN_IN_FAILED, origin=origin, now=now)
+        await record(session, candidate.account.id, Happening.SIGN_IN_FAILED, origin=attempt.origin, now=attempt.at)

@@ -99,8 +99,8 @@ async def change_settings(session: AsyncSession, settings: TenantSettings, chang
     await publish(session, TenantChanged(**_announced(settings)), version=settings.version)
 
 
-async def deactivate_tenant(session: AsyncSession, *, confirmation: str, now: datetime) -> TenantSettings:
-    """Pass the tenant's point of no return: from the commit on nobody signs in and every service erases.
+async def deactivate_tenant(session: AsyncSession, *, confirmation: str, now: datetime) -> UUID:
+    """Pass the tenant's point of no return and return its case: nobody signs in any more, every service erases.
 
     `confirmation` is the tenant's slug, typed by the administrator. Raises WrongConfirmation.
     """
@@ -109,15 +109,16 @@ async def deactivate_tenant(session: AsyncSession, *, confirmation: str, now: da
     if confirmation != settings.slug:
         raise WrongConfirmation
     if settings.case_id is not None:
-        return settings
-    settings.case_id, settings.deactivated_at = uuid4(), now
+        return settings.case_id
+    case_id = uuid4()
+    settings.case_id, settings.deactivated_at = case_id, now
     settings.version += 1
     await session.flush()
     await session.execute(update(tenants).where(tenants.c.tenant_id == settings.tenant_id).values(is_active=False))
     count = await session.scalar(select(func.count()).where(Account.state != AccountState.UNVERIFIED)) or 0
-    event = TenantDeactivated(tenant_id=settings.tenant_id, case_id=settings.case_id, accounts=count)
+    event = TenantDeactivated(tenant_id=settings.tenant_id, case_id=case_id, accounts=count)
     await publish(session, event, version=settings.version)
-    return settings
+    return case_id
 
 
 async def walk_tenants(database: Database) -> list[UUID]:

@@ -100,9 +100,7 @@ async def accept_invitation(slug: str, body: AcceptanceIn, database: Store, secr
     "/tenants/{slug}/sessions",
     status_code=201,
     openapi_extra=PUBLIC,
-    responses=declared(
-        UnknownTenant, WrongCredentials, SecondFactorRequired, WrongCode, TooManyAttempts, SignInBusy
-    ),
+    responses=declared(UnknownTenant, WrongCredentials, SecondFactorRequired, WrongCode, TooManyAttempts, SignInBusy),
 )
 async def sign_in(
     slug: str,
@@ -115,8 +113,8 @@ async def sign_in(
     now: Now,
 ) -> TokensOut:
     """Sign in: an access token for five minutes and a refresh token for thirty days, used once each."""
-    attempt = signing_in.SignIn(body.email, body.password, body.code)
-    opened = await signing_in.sign_in(database, secrecy, slug, attempt, origin=origin, now=now)
+    attempt = signing_in.SignIn(body.email, body.password, body.code, origin=origin, at=now)
+    opened = await signing_in.sign_in(database, secrecy, slug, attempt)
     response.headers["Cache-Control"] = "no-store"
     return await _tokens(opened, secrecy, keys, now=now)
 
@@ -173,9 +171,7 @@ async def confirm_email(body: LinkTokenIn, session: TenantSession, secrecy: Cryp
     openapi_extra=PUBLIC,
     responses=declared(UnknownTenant, LinkSpent),
 )
-async def undo_email_change(
-    body: LinkTokenIn, session: TenantSession, secrecy: Crypto, origin: From, now: Now
-) -> None:
+async def undo_email_change(body: LinkTokenIn, session: TenantSession, secrecy: Crypto, origin: From, now: Now) -> None:
     """Give the account back to its former address, with the token mailed there."""
     await emails.undo_email_change(session, secrecy, body.token, origin=origin, now=now)
 
@@ -192,9 +188,7 @@ async def _tokens(opened: OpenSession, secrecy: Secrecy, keys: KeyRing, *, now: 
     restricted = is_restricted(account, opened.settings, now=now)
     key = await keys.live_key()
     return TokensOut(
-        access_token=mint_access_token(
-            key, opened.session, roles=account.role_set, is_restricted=restricted, now=now
-        ),
+        access_token=mint_access_token(key, opened.session, roles=account.role_set, is_restricted=restricted, now=now),
         expires_in=int(ACCESS_LIFETIME.total_seconds()),
         refresh_token=opened.refresh_token.text(secrecy),
         session_id=opened.session.id,

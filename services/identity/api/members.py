@@ -7,16 +7,17 @@ from fastapi import APIRouter, Query, Response, UploadFile
 
 from services.identity import pictures
 from services.identity.actions import directory, profiles
-from services.identity.api.needs import PUBLIC, FileStore
+from services.identity.api.needs import PUBLIC, FileStore, Store
 from services.identity.errors import NoPicture, NotAPicture, PictureTooLarge, UnknownAccount
 from services.identity.models import Account, Profile
 from services.identity.schemas.members import MemberOut, ProfileIn, ProfileOut
-from shared.auth import CurrentCaller, Session
+from shared.auth import CurrentCaller, Session, check_standing
 from shared.files import Files
 from shared.http import IfMatch, Page, Paging, check_match, set_etag
 from shared.problems import NotFound, PreconditionFailed, PreconditionRequired, TooLarge, declared
 
 router = APIRouter(tags=["members"])
+FORM_BYTES = 4096
 
 
 @router.get("/profile")
@@ -44,19 +45,27 @@ async def replace_profile(
     return _own(account, profile, files)
 
 
-@router.put("/profile/picture", responses=declared(NotAPicture, PictureTooLarge, TooLarge))
+@router.put(
+    "/profile/picture",
+    max_body_size=pictures.MAX_BYTES + FORM_BYTES,
+    responses=declared(NotAPicture, PictureTooLarge, TooLarge),
+)
 async def put_picture(
-    picture: UploadFile, caller: CurrentCaller, session: Session, response: Response, files: FileStore
+    picture: UploadFile, caller: CurrentCaller, response: Response, database: Store, files: FileStore
 ) -> ProfileOut:
     """Show a JPEG, PNG or WebP picture, cut square and redrawn without its metadata."""
-    content = await picture.read(pictures.MAX_BYTES + 1)
-    if len(content) > pictures.MAX_BYTES:
-        raise TooLarge
-    drawn = await pictures.redraw(content)
-    account, profile = await profiles.get_profile(session, caller.account_id, for_update=True)
+    drawn = await pictures.redraw(await picture.read())
     key = profiles.new_picture_key(caller.tenant_id)
+    # The file is there before the row that names it; without the row it must not stay.
     await files.put(key, drawn)
-    await profiles.put_picture(session, profile, key)
+    try:
+        async with database.transaction() as session:
+            await check_standing(session, caller)
+            account, profile = await profiles.get_profile(session, caller.account_id, for_update=True)
+            await profiles.put_picture(session, profile, key)
+    except BaseException:
+        await files.delete(key)
+        raise
     set_etag(response, profile.version)
     return _own(account, profile, files)
 
@@ -74,7 +83,9 @@ async def search_members(
     session: Session,
     paging: Paging,
     files: FileStore,
-    query: Annotated[str | None, Query(max_length=100, description="words of name, position, department, skills")] = None,
+    query: Annotated[
+        str | None, Query(max_length=100, description="words of name, position, department, skills")
+    ] = None,
     skill: Annotated[str | None, Query(max_length=40)] = None,
     department: Annotated[str | None, Query(max_length=80)] = None,
 ) -> Page[MemberOut]:

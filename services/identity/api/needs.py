@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -60,7 +60,7 @@ Now = Annotated[datetime, Depends(utc_now)]
 # The one transaction of a request that comes without a token, in the tenant that its path names.
 TenantSession = Annotated[AsyncSession, Depends(_open_tenant_session, scope="function")]
 
-PUBLIC = {"security": []}
+PUBLIC: dict[str, Any] = {"security": []}
 EVEN_SECONDS = 0.2
 
 

@@ -125,16 +125,12 @@ async def prepare_second_factor(caller: RecentCaller, session: Session, secrecy:
     return FactorOut(secret=totp.text(secret), uri=totp.uri(secret, issuer=settings.name, account=account.email))
 
 
-@router.put(
-    "/second-factor/confirmation", responses=declared(StepUpRequired, NoSecondFactor, WrongCode)
-)
+@router.put("/second-factor/confirmation", responses=declared(StepUpRequired, NoSecondFactor, WrongCode))
 async def confirm_second_factor(
     body: CodeIn, caller: RecentCaller, session: Session, secrecy: Crypto, origin: From, now: Now
 ) -> RecoveryCodesOut:
     """Prove the app with a first code; from now on signing in asks for one."""
-    codes = await second_factor.confirm_factor(
-        session, secrecy, caller.account_id, body.code, origin=origin, now=now
-    )
+    codes = await second_factor.confirm_factor(session, secrecy, caller.account_id, body.code, origin=origin, now=now)
     return RecoveryCodesOut(codes=codes)
 
 

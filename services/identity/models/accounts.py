@@ -31,6 +31,14 @@ class PasswordDemand(StrEnum):
     BY_ADMIN = "by_admin"
 
 
+class DeactivationStage(StrEnum):
+    """How far a deactivation is: only COMMANDED is beyond recall."""
+
+    ANNOUNCED = "announced"
+    COOLING_OFF = "cooling_off"
+    COMMANDED = "commanded"
+
+
 class Account(TenantRow, Base):
     """Somebody who may sign in. Only `active` ones do; a deactivated account is no row any more."""
 
@@ -200,8 +208,11 @@ class Deactivation(TenantRow, Base):
     undo_until: Mapped[datetime | None] = mapped_column(info=not_personal("instant"))
     commanded_at: Mapped[datetime | None] = mapped_column(info=not_personal("instant"))
 
-    def is_due(self, now: datetime) -> bool:
-        return self.commanded_at is None and self.settle_by <= now and (self.undo_until is None or self.undo_until <= now)
+    def stage(self, now: datetime) -> DeactivationStage:
+        if self.commanded_at is not None:
+            return DeactivationStage.COMMANDED
+        is_cooling_off = self.undo_until is not None and now < self.undo_until
+        return DeactivationStage.COOLING_OFF if is_cooling_off else DeactivationStage.ANNOUNCED
 
     def can_be_undone_by_signing_in(self, now: datetime) -> bool:
         """Who was deactivated by an administrator comes back through an administrator."""

@@ -38,7 +38,9 @@ def account_column() -> Mapped[UUID]:
     return mapped_column(owner, info=person_ref(erase=Erase.DELETE_ROW))
 
 
-def own(category: str, *, export: Export = Export.ACCESS, basis: str = "contract", keep: str = "account") -> dict[str, Any]:
+def own(
+    category: str, *, export: Export = Export.ACCESS, basis: str = "contract", keep: str = "account"
+) -> dict[str, Any]:
     """Mark a personal column of a row that goes with its account."""
     purpose = "security" if category.startswith("security.") else "account"
     return personal(category, erase=Erase.DELETE_ROW, export=export, purpose=purpose, basis=basis, keep=keep)

@@ -48,10 +48,12 @@ class TenantSettings(Base):
         lives = [int(days) for role in roles if (days := self._rule(role).get("expires_after_days"))]
         return min(lives, default=None)
 
-    def password_expires_on(self, roles: set[Role], changed_at: datetime) -> date | None:
+    def password_expires_on(self, roles: set[Role], changed_at: datetime | None) -> date | None:
         """Return the first day, in the tenant's zone, on which a password set at `changed_at` no longer serves."""
         days = self.password_days(roles)
-        return None if days is None else self.day_of(changed_at) + timedelta(days=days)
+        if days is None or changed_at is None:
+            return None
+        return self.day_of(changed_at) + timedelta(days=days)
 
     def day_of(self, instant: datetime) -> date:
         """Return the calendar day of `instant` where the tenant is."""

@@ -7,7 +7,8 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from services.identity.models import AccountState
+from services.identity.cases import case_url
+from services.identity.models import AccountState, DeactivationStage
 from services.identity.schemas.entering import Email, Password
 from shared.events.identity import ContentChoice, DeactivationReason, Language, LinkPurpose, Role
 from shared.http import In, Out
@@ -21,7 +22,7 @@ def _known_zone(name: str) -> str:
     return name
 
 
-TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known_zone), Field(examples=["Europe/Paris"])]
+TimeZone = Annotated[str, Field(max_length=64, examples=["Europe/Paris"]), AfterValidator(_known_zone)]
 
 
 class FirstAdminIn(In):
@@ -124,8 +125,20 @@ class DeactivationOut(Out):
 
     case_id: UUID
     case_url: str
-    state: Literal["announced", "cooling_off", "commanded"]
-    undo_until: datetime | None
+    stage: DeactivationStage
+    undo_until: datetime | None = None
+
+    @classmethod
+    def of(
+        cls, case_id: UUID, public_url: str, *, stage: DeactivationStage, undo_until: datetime | None = None
+    ) -> "DeactivationOut":
+        url = case_url(public_url, case_id)
+        return cls(case_id=case_id, case_url=url, stage=stage, undo_until=undo_until)
+
+    @classmethod
+    def commanded(cls, case_id: UUID, public_url: str) -> "DeactivationOut":
+        """The answer for a case beyond recall: its own address tells the rest."""
+        return cls.of(case_id, public_url, stage=DeactivationStage.COMMANDED)
 
 
 class DeactivationStatusOut(DeactivationOut):
@@ -164,7 +177,7 @@ class MailableLinkOut(Out):
 
 
 class AccountRefOut(Out):
-    account_id: UUID
+    id: UUID
     roles: list[Role]
     language: Language
 

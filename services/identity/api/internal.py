@@ -1,0 +1,119 @@
+"""What other services ask: keys and tokens, contacts and links to mail to, names to show."""
+
+import hashlib
+import hmac
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+
+from services.identity.actions import accounts, directory, links
+from services.identity.actions.tenants import get_settings
+from services.identity.api.needs import PUBLIC, Config, Crypto, Keys, Now
+from services.identity.errors import InvalidClient, ScopeRequired
+from services.identity.models import Account
+from services.identity.schemas.administration import (
+    AccountRefOut,
+    AccountRefsOut,
+    ContactOut,
+    MailableLinkOut,
+    ServiceTokenIn,
+    ServiceTokenOut,
+)
+from services.identity.schemas.members import LabelOut, LabelsIn, LabelsOut
+from services.identity.tokens import SERVICE_LIFETIME, mint_service_token
+from shared.auth import CallingService, InternalSession, calling_service
+from shared.events.identity import Role
+from shared.http import PAGE_MAX
+from shared.problems import Gone, declared
+
+# What each service's token opens at identity, besides what every service may ask.
+SCOPES = {
+    "identity": frozenset({"internal"}),
+    "booking": frozenset({"internal"}),
+    "billing": frozenset({"internal", "contacts"}),
+    "feed": frozenset({"internal"}),
+    "helpdesk": frozenset({"internal", "contacts"}),
+    "notify": frozenset({"internal", "contacts", "links"}),
+    "privacy": frozenset({"internal", "contacts"}),
+    "web": frozenset({"internal"}),
+}
+
+
+def needs_scope(scope: str) -> Any:
+    """Return a dependency that admits services whose token carries `scope`."""
+
+    async def check_scope(caller: CallingService) -> None:
+        if scope not in caller.scopes:
+            raise ScopeRequired
+
+    return Depends(check_scope)
+
+
+open_routes = APIRouter(tags=["internal"])
+routes = APIRouter(tags=["internal"], dependencies=[Depends(calling_service)])
+
+
+@open_routes.get("/jwks", openapi_extra=PUBLIC)
+async def publish_keys(keys: Keys) -> dict[str, list[dict[str, Any]]]:
+    """The public keys of access and service tokens (RFC 7517)."""
+    return {"keys": await keys.published()}
+
+
+@open_routes.post("/service-tokens", openapi_extra=PUBLIC, responses=declared(InvalidClient))
+async def issue_service_token(body: ServiceTokenIn, settings: Config, keys: Keys, now: Now) -> ServiceTokenOut:
+    """Exchange a service's own credentials for a token of ten minutes."""
+    expected = settings.client_digests.get(body.client_id, "")
+    given = hashlib.sha256(body.client_secret.encode()).hexdigest()
+    if not hmac.compare_digest(expected.lower().encode(), given.encode()) or body.client_id not in SCOPES:
+        raise InvalidClient
+    token = mint_service_token(await keys.live_key(), body.client_id, scopes=SCOPES[body.client_id], now=now)
+    return ServiceTokenOut(access_token=token, expires_in=int(SERVICE_LIFETIME.total_seconds()))
+
+
+@routes.get("/contacts/{account_id}", dependencies=[needs_scope("contacts")], responses=declared(Gone))
+async def read_contact(account_id: UUID, session: InternalSession) -> ContactOut:
+    """Where to write to a member, now; 410 once the account is leaving or erased."""
+    return ContactOut.model_validate(await accounts.get_contact(session, account_id))
+
+
+@routes.get("/links/{link_id}", dependencies=[needs_scope("links")], responses=declared(Gone))
+async def read_link(
+    link_id: UUID, session: InternalSession, settings: Config, secrecy: Crypto, now: Now
+) -> MailableLinkOut:
+    """What notify needs to mail a link; 410 once it is used, expired or erased."""
+    link = await links.get_mailable_link(session, link_id, now=now)
+    account = await session.get_one(Account, link.account_id)
+    tenant = await get_settings(session)
+    url = await links.link_url(session, link, public_url=settings.suite.public_url, slug=tenant.slug, secrecy=secrecy)
+    extras = {"tenant": tenant.name, "expires_at": link.expires_at.isoformat()}
+    return MailableLinkOut(email=link.email, url=url, language=account.language, purpose=link.purpose, extras=extras)
+
+
+@routes.post("/labels")
+async def label_members(body: LabelsIn, session: InternalSession) -> LabelsOut:
+    """Names of accounts as others may see them; who is not in the directory is "Member", unknown ids are left out."""
+    names = await directory.label_members(session, body.ids)
+    neutral = await directory.neutral_label(session) if None in names.values() else ""
+    labels = {
+        account_id: LabelOut(text=name or neutral, url=f"/members/{account_id}" if name else None)
+        for account_id, name in names.items()
+    }
+    return LabelsOut(labels=labels)
+
+
+@routes.get("/accounts")
+async def list_accounts(
+    session: InternalSession,
+    role: Annotated[Role | None, Query()] = None,
+    after: Annotated[UUID | None, Query(description="the last id of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX * 10)] = PAGE_MAX,
+) -> AccountRefsOut:
+    """The ids of active accounts, by role, in the order of their ids."""
+    rows = await accounts.list_active(session, role=role, after=after, limit=limit)
+    return AccountRefsOut(accounts=[AccountRefOut.model_validate(row) for row in rows])
+
+
+internal = APIRouter()
+internal.include_router(open_routes)
+internal.include_router(routes)
