@@ -13,7 +13,14 @@ from fastapi import Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.problems import BadRequest, PreconditionFailed, PreconditionRequired
+from shared.problems import (
+    MEDIA_TYPE,
+    BadRequest,
+    PreconditionFailed,
+    PreconditionRequired,
+    TooLarge,
+    problem_response,
+)
 from shared.telemetry import REQUESTS, span
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -146,12 +153,20 @@ class Conventions:
             return
         started = time.perf_counter()
         status = 500
+        is_replaced = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_replaced
+            if is_replaced:
+                return
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *_SECURITY_HEADERS]
+                if status == 413 and (b"content-type", MEDIA_TYPE.encode()) not in message["headers"]:
+                    # The framework's own body limit answers in plain text before any handler of ours.
+                    is_replaced = True
+                    await problem_response(TooLarge())(scope, receive, send)
+                    return
             await send(message)
 
         parent = dict(scope["headers"]).get(b"traceparent")

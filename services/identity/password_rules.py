@@ -66,8 +66,14 @@ def _shape(password: str, min_length: int) -> list[Weakness]:
 def _is_common(password: str, tenant_words: Sequence[str]) -> bool:
     """Hardly any different characters, or a blocked stem that carries all letters but a few, disguised or not."""
     stems = COMMON | {_letters(word) for word in tenant_words if len(_letters(word)) >= SHORTEST_NAME}
-    spellings = (_letters(password), _letters(_plain(password).translate(_LEET)))
+    plain = _plain(password)
+    # Digits at the end decorate, digits within stand for letters: p@ssw0rd2026.
+    spellings = {_letters(plain), _undisguised(plain), _undisguised(re.sub(r"[\W\d_]+$", "", plain))}
     return len(set(password)) < FEWEST_CHARACTERS or any(_is_decorated(spelling, stems) for spelling in spellings)
+
+
+def _undisguised(plain: str) -> str:
+    return _letters(plain.translate(_LEET))
 
 
 def _is_decorated(spelling: str, stems: frozenset[str]) -> bool:

@@ -30,7 +30,7 @@ def _redraw(content: bytes) -> bytes:
             upright = ImageOps.exif_transpose(source).convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise NotAPicture from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureTooLarge(most_pixels=MAX_PIXELS) from error
     side = min(SIDE, *upright.size)
     pixels = ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)

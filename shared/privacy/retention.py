@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, select, text
+from sqlalchemy import DateTime, Table, TextClause, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.db import Database
@@ -97,7 +97,7 @@ async def preview(database: Database, manifest: Manifest, *, now: datetime) -> l
     for tenant_id in await tenant_ids(database):
         async with database.transaction(tenant_id) as session:
             for rule in _rules(manifest):
-                count = await session.scalar(text(rule.due), {"now": now})
+                count = await session.scalar(_at(rule.due), {"now": now})
                 found[rule.table, rule.keep] = found.get((rule.table, rule.keep), 0) + int(count or 0)
     return [Due(table, keep, count) for (table, keep), count in found.items()]
 
@@ -111,15 +111,19 @@ async def sweep(database: Database, manifest: Manifest, *, now: datetime) -> lis
                 swept[rule.table, rule.keep] = swept.get((rule.table, rule.keep), 0) + count
     async with database.transaction() as session:
         for statement in PLATFORM_SWEEPS.values():
-            await session.execute(text(statement), {"now": now})
+            await session.execute(_at(statement), {"now": now})
     return [Due(table, keep, count) for (table, keep), count in swept.items()]
 
 
 async def _sweep_batch(database: Database, tenant_id: UUID, rule: _SweepRule, *, now: datetime) -> int:
     async with database.transaction(tenant_id) as session:
         await session.execute(text("SELECT set_config('cowork.erasing', 'on', true)"))
-        result: Any = await session.execute(text(rule.sweep), {"now": now})
+        result: Any = await session.execute(_at(rule.sweep), {"now": now})
         return int(result.rowcount)
+
+
+def _at(statement: str) -> TextClause:
+    return text(statement).bindparams(bindparam("now", type_=DateTime(timezone=True)))
 
 
 async def tenant_ids(database: Database, *, active_only: bool = False) -> list[UUID]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, literal, or_, select, tuple_
+from sqlalchemy import ARRAY, Select, Text, and_, any_, func, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.actions.tenants import get_settings
@@ -33,8 +33,8 @@ async def search_members(
         near = func.word_similarity(word, Profile.search_text) >= SIMILAR
         wanted = wanted.where(or_(Profile.search_text.contains(word, autoescape=True), near))
     if skill:
-        skills = func.string_to_array(func.lower(func.array_to_string(Profile.skills, "\n")), "\n")
-        wanted = wanted.where(_shows("skills"), literal(skill.lower()) == func.any(skills))
+        skills = func.string_to_array(func.lower(func.array_to_string(Profile.skills, "\n")), "\n", type_=ARRAY(Text))
+        wanted = wanted.where(_shows("skills"), literal(skill.lower()) == any_(skills))
     if department:
         wanted = wanted.where(_shows("department"), func.lower(Profile.department) == department.lower())
     if after is not None:

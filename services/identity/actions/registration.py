@@ -69,10 +69,11 @@ async def verify(database: Database, secrecy: Secrecy, slug: str, *, token: str,
     if not await is_password(account.password_hash, password):
         raise WrongCredentials
     async with database.transaction(tenant_id) as session:
+        # The address first, then rows: a rival's verification that deletes this registration holds it.
+        await lock_email(session, account.email)
         link = await get_open_link(session, secrecy, token, LinkPurpose.VERIFY_EMAIL, now=now)
         link.used_at = now
         account = await session.get_one(Account, link.account_id, with_for_update=True)
-        await lock_email(session, account.email)
         if await find_confirmed(session, account.email) is not None:
             raise LinkSpent
         await activate(session, account, now=now)

@@ -4,7 +4,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Boolean, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy import Boolean, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.identity.models.base import Base, account_column, account_key, own, stored

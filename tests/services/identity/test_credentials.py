@@ -121,7 +121,7 @@ def _editable(settings: dict[str, Any]) -> dict[str, Any]:
 async def test_a_password_expires_on_the_day_and_restricts_without_locking_out(space: Space) -> None:
     async def is_restricted(days: int) -> bool:
         await space.rows(
-            "UPDATE accounts SET password_changed_at = now() - :age WHERE id = :id RETURNING 1",
+            "UPDATE accounts SET password_changed_at = now() - CAST(:age AS interval) WHERE id = :id RETURNING 1",
             age=timedelta(days=days),
             id=space.admin_id,
         )
