@@ -1,7 +1,6 @@
 """Names for pages: one batched look-up at identity, and neutral words for whoever has no name to show."""
 
 from collections.abc import Iterable
-from typing import Any
 from uuid import UUID
 
 from fastapi import Request
@@ -40,12 +39,12 @@ async def find_people(
     for start in range(0, len(wanted), MAX_IDS):
         batch = wanted[start : start + MAX_IDS]
         try:
-            names = await _labels(internal, tenant_id, batch)
+            labels = await _labels(internal, tenant_id, batch)
         except BadGateway:
             people |= {one: PersonOut(id=one, name=A_MEMBER[language]) for one in batch}
             continue
         for one in batch:
-            name = names.get(str(one))
+            name = labels.get(str(one), {}).get("text")
             known = PersonOut(id=one, name=name) if name else PersonOut(id=None, name=FORMER_MEMBER[language])
             people[one] = known
     return people
@@ -53,11 +52,12 @@ async def find_people(
 
 async def find_mentionable(internal: Internal, tenant_id: UUID, ids: list[UUID]) -> set[UUID]:
     """Return those of `ids` who are in the directory and may be mentioned. Raises BadGateway."""
-    names = await _labels(internal, tenant_id, ids, purpose="mention")
-    return {UUID(one) for one in names}
+    labels = await _labels(internal, tenant_id, ids)
+    # Only a member of the directory has a page to lead to.
+    return {UUID(one) for one, label in labels.items() if label["url"] is not None}
 
 
-async def _labels(internal: Internal, tenant_id: UUID, ids: list[UUID], **more: Any) -> dict[str, str]:
-    body = {"ids": [str(one) for one in ids], **more}
-    answer = await internal.post("identity", "labels", body, tenant_id=tenant_id)
-    return {one: label["text"] for one, label in answer["labels"].items()}
+async def _labels(internal: Internal, tenant_id: UUID, ids: list[UUID]) -> dict[str, dict[str, str | None]]:
+    answer = await internal.post("identity", "labels", {"ids": [str(one) for one in ids]}, tenant_id=tenant_id)
+    labels: dict[str, dict[str, str | None]] = answer["labels"]
+    return labels

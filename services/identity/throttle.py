@@ -6,8 +6,7 @@ A pair of account and client address that was let in before is never held up by 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Integer, case, cast, func, literal, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.errors import TooManyAttempts
@@ -53,17 +52,32 @@ class Counters:
         return sorted([(self.pair, PAIR), (self.address, ADDRESS), (self.account, ACCOUNT)], key=lambda each: each[0])
 
 
+# Statements of every sign-in are built once: building them costs more than running them.
+_BLOCKS = select(Attempts.digest, Attempts.blocked_until, Attempts.succeeded_at).where(
+    Attempts.digest.in_(bindparam("digests", expanding=True))
+)
+_FAILED = text(
+    "INSERT INTO attempts (digest, tenant_id, failures, blocked_until, updated_at)"
+    " VALUES (:digest, :tenant, 1, :now, :now) ON CONFLICT (digest) DO UPDATE SET updated_at = :now,"
+    " failures = CASE WHEN attempts.updated_at < :since THEN 1 ELSE attempts.failures + 1 END,"
+    " blocked_until = CASE WHEN attempts.updated_at < :since OR attempts.failures < :free THEN :now"
+    " ELSE :now + make_interval(secs => least(power(2, least(attempts.failures + 1 - :free, 12)), :longest)) END"
+)
+_LET_IN = text(
+    "INSERT INTO attempts (digest, tenant_id, failures, blocked_until, updated_at, succeeded_at)"
+    " VALUES (:digest, :tenant, 0, :now, :now, :now) ON CONFLICT (digest) DO UPDATE SET"
+    " failures = 0, blocked_until = :now, updated_at = :now, succeeded_at = :now"
+)
+
+
 async def check_patience(session: AsyncSession, counters: Counters, *, now: datetime) -> None:
     """Raises TooManyAttempts, with the seconds to wait, while one of the counters holds this attempt up."""
-    columns = select(Attempts.digest, Attempts.blocked_until, Attempts.succeeded_at)
-    wanted = columns.where(Attempts.digest.in_([counters.pair, counters.address, counters.account]))
-    found = {row.digest: row for row in await session.execute(wanted)}
+    digests = [counters.pair, counters.address, counters.account]
+    found = {row.digest: row for row in await session.execute(_BLOCKS, {"digests": digests})}
     pair = found.get(counters.pair)
     if pair is not None and pair.succeeded_at is not None:
         found.pop(counters.account, None)
-    wait = max((row.blocked_until - now for row in found.values()), default=timedelta())
-    if wait > timedelta():
-        raise TooManyAttempts(seconds=max(1, round(wait.total_seconds())))
+    _check_wait(max((row.blocked_until for row in found.values()), default=now), now=now)
 
 
 async def count_failure(session: AsyncSession, counters: Counters, *, now: datetime) -> None:
@@ -73,29 +87,22 @@ async def count_failure(session: AsyncSession, counters: Counters, *, now: datet
 
 async def count_call(session: AsyncSession, digest: bytes, patience: Patience, *, now: datetime) -> None:
     """Count one call of something that may be called often, but not very often. Raises TooManyAttempts."""
-    blocked_until = await session.scalar(select(Attempts.blocked_until).where(Attempts.digest == digest))
-    if blocked_until is not None and blocked_until > now:
-        raise TooManyAttempts(seconds=max(1, round((blocked_until - now).total_seconds())))
+    blocked = (await session.execute(_BLOCKS, {"digests": [digest]})).one_or_none()
+    if blocked is not None:
+        _check_wait(blocked.blocked_until, now=now)
     await _count(session, digest, patience, now=now)
 
 
 async def count_success(session: AsyncSession, counters: Counters, *, now: datetime) -> None:
     """Forget the pair's failures and remember that it was let in."""
-    fresh = {"failures": 0, "blocked_until": now, "updated_at": now, "succeeded_at": now}
-    row = insert(Attempts).values(digest=counters.pair, tenant_id=tenant_of(session), **fresh)
-    await session.execute(row.on_conflict_do_update(index_elements=[Attempts.digest], set_=fresh))
+    await session.execute(_LET_IN, {"digest": counters.pair, "tenant": tenant_of(session), "now": now})
 
 
 async def _count(session: AsyncSession, digest: bytes, patience: Patience, *, now: datetime) -> None:
-    failures = case((Attempts.updated_at < now - WINDOW, 1), else_=Attempts.failures + 1)
-    excess = func.least(failures - patience.free, 12)
-    seconds = case((excess > 0, func.least(func.power(2, excess), patience.longest)), else_=0)
-    row = insert(Attempts).values(
-        digest=digest, tenant_id=tenant_of(session), failures=1, blocked_until=now, updated_at=now
-    )
-    counted = {
-        "failures": failures,
-        "blocked_until": literal(now) + func.make_interval(0, 0, 0, 0, 0, 0, cast(seconds, Integer)),
-        "updated_at": now,
-    }
-    await session.execute(row.on_conflict_do_update(index_elements=[Attempts.digest], set_=counted))
+    key = {"digest": digest, "tenant": tenant_of(session), "now": now, "since": now - WINDOW}
+    await session.execute(_FAILED, {**key, "free": patience.free, "longest": patience.longest})
+
+
+def _check_wait(blocked_until: datetime, *, now: datetime) -> None:
+    if blocked_until > now:
+        raise TooManyAttempts(seconds=max(1, round((blocked_until - now).total_seconds())))

@@ -69,7 +69,8 @@ class Plan:
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Plan":
-        tables = [table for table in manifest.tables if table.name not in OWN_STORES]
+        # Rows that refer go before the rows they refer to, so that no cascade takes them uncounted.
+        tables = [table for table in reversed(manifest.tables) if table.name not in OWN_STORES]
         # Rows that lead to their person over a map go while the map still knows the person.
         tables.sort(key=lambda table: _depth(table))
         return cls(
@@ -196,8 +197,14 @@ def _rules(table: Table) -> Iterator[Rule]:
     owner = mark.column if isinstance(mark, Subject) and mark.via is None else None
     for column in table.columns:
         found = column_mark(column)
+        # RETAIN: an erasure case names its account until it is completed.
         if isinstance(found, PersonRef) and isinstance(column.type, Uuid) and column.name != owner:
-            yield _second_person(table, column, found)
+            if found.erase is not Erase.RETAIN:
+                yield _second_person(table, column, found)
+
+
+def _is_reference(column: Column[Any]) -> bool:
+    return isinstance(column_mark(column), PersonRef) and isinstance(column.type, Uuid)
 
 
 def _erased(mark: Subject, condition: str) -> str:
@@ -318,8 +325,7 @@ def _subjects(table: Table) -> Iterator[str]:
     if "tenant_id" not in table.columns:
         return
     for column in table.columns:
-        found = column_mark(column)
-        if isinstance(found, PersonRef) and isinstance(column.type, Uuid):
+        if _is_reference(column):
             own = _own_tenant(table, "AND")
             yield f"SELECT DISTINCT {column.name} FROM {table.name} WHERE {column.name} IS NOT NULL{own}"
 

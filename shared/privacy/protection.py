@@ -1,13 +1,14 @@
 """DDL that is derived from the marks and renewed after every migration: row security, grants, guards, no statistics."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.types import Uuid
 
 from shared.db import PLATFORM
 from shared.privacy.manifest import column_mark, table_mark
-from shared.privacy.marks import Link, NotPersonal, Personal, PersonRef, Subject
+from shared.privacy.marks import Erase, Link, NotPersonal, Personal, PersonRef, Subject
 
 ERASED_SQLSTATE = "CW410"
 
@@ -90,7 +91,7 @@ _EXPRESSION_INDEXES = """DO $$ DECLARE found record; BEGIN
 def _guard(table: Table) -> Iterator[str]:
     """The tombstone trigger: nobody comes back through an INSERT or an UPDATE that sets something new."""
     mark = table_mark(table)
-    references = [c.name for c in table.columns if isinstance(column_mark(c), PersonRef) and isinstance(c.type, Uuid)]
+    references = [c.name for c in table.columns if _is_guarded(c)]
     is_exempt = isinstance(mark, Subject) and not mark.guard
     if is_exempt or table.name in _UNGUARDED or not (references or isinstance(mark, Subject)):
         return
@@ -107,6 +108,12 @@ def _guard(table: Table) -> Iterator[str]:
  END IF;{"".join(_update_checks(table, references, owner))}
  RETURN NEW; END $$"""
     yield f"CREATE OR REPLACE TRIGGER guard BEFORE INSERT OR UPDATE ON {table.name} FOR EACH ROW EXECUTE FUNCTION guard_{table.name}()"
+
+
+def _is_guarded(column: Column[Any]) -> bool:
+    """References that must not come back; a case retains its account's id until it is completed."""
+    mark = column_mark(column)
+    return isinstance(mark, PersonRef) and mark.erase is not Erase.RETAIN and isinstance(column.type, Uuid)
 
 
 def _update_checks(table: Table, references: list[str], owner: str | None) -> Iterator[str]:
@@ -128,7 +135,7 @@ def _owner(mark: Subject, row: str) -> str:
     return f"(SELECT {via.account} FROM {via.table} WHERE {via.key} = {row}.{mark.column})"
 
 
-def _is_generated(column: Column[object]) -> bool:
+def _is_generated(column: Column[Any]) -> bool:
     return column.computed is not None
 
 

@@ -37,12 +37,7 @@ async def deactivate(
 
     `settle` is how long the mail is waited for. Raises UnknownAccount, AlreadyDeactivating, LastAdministrator.
     """
-    account = await session.get(Account, account_id, with_for_update=True)
-    if account is None or account.state is AccountState.UNVERIFIED:
-        raise UnknownAccount
-    if account.state is AccountState.DEACTIVATING:
-        raise AlreadyDeactivating
-    await keep_an_administrator(session, account)
+    account = await _get_leaving(session, account_id)
     settings = await get_settings(session)
     account.state = AccountState.DEACTIVATING
     account.version += 1
@@ -65,6 +60,16 @@ async def deactivate(
     session.add(deactivation)
     await session.flush()
     return deactivation
+
+
+async def _get_leaving(session: AsyncSession, account_id: UUID) -> Account:
+    account = await session.get(Account, account_id, with_for_update=True)
+    if account is None or account.state is AccountState.UNVERIFIED:
+        raise UnknownAccount
+    if account.state is AccountState.DEACTIVATING:
+        raise AlreadyDeactivating
+    await keep_an_administrator(session, account)
+    return account
 
 
 async def get_deactivation(session: AsyncSession, account_id: UUID) -> Deactivation:

@@ -1,6 +1,7 @@
 """The members directory, and names for other services. Who opted out, or is leaving, is in neither."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -50,22 +51,28 @@ async def get_member(session: AsyncSession, account_id: UUID) -> tuple[Account, 
     return row.Account, row.Profile
 
 
-async def label_members(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, str | None]:
-    """Return, for those of `ids` that are accounts, the name that others may see, else None."""
-    wanted = select(
+@dataclass(frozen=True, slots=True)
+class Label:
+    """How an account appears to others: only a listed one has a page."""
+
+    text: str
+    is_listed: bool
+
+
+async def label_members(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, Label]:
+    """Return, for those of `ids` that are accounts, the name they show; else "Member" in the tenant's language."""
+    columns = select(
         Account.id, Account.state, Profile.first_name, Profile.last_name, Profile.in_directory, Profile.hidden_fields
-    ).join(Profile, Profile.account_id == Account.id)
-    rows = (await session.execute(wanted.where(Account.id.in_(ids)))).all()
-    labels: dict[UUID, str | None] = {}
-    for row in rows:
-        is_shown = row.state is AccountState.ACTIVE and row.in_directory and "name" not in row.hidden_fields
-        labels[row.id] = (f"{row.first_name} {row.last_name}".strip() or None) if is_shown else None
+    )
+    members = columns.join(Profile, Profile.account_id == Account.id).where(Account.id.in_(ids))
+    neutral = NEUTRAL[(await get_settings(session)).default_language]
+    labels: dict[UUID, Label] = {}
+    for row in await session.execute(members):
+        is_listed = row.state is AccountState.ACTIVE and row.in_directory
+        name = f"{row.first_name} {row.last_name}".strip()
+        is_named = is_listed and "name" not in row.hidden_fields and name
+        labels[row.id] = Label(name if is_named else neutral, is_listed)
     return labels
-
-
-async def neutral_label(session: AsyncSession) -> str:
-    """Return what stands for a member who shows no name, in the tenant's language."""
-    return NEUTRAL[(await get_settings(session)).default_language]
 
 
 def _listed() -> Select[Account, Profile]:

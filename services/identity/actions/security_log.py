@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.models import Happening, SecurityEntry
@@ -13,6 +13,8 @@ from services.identity.origin import Origin
 from shared.bus import publish
 from shared.db import tenant_of, uuid7
 from shared.events.identity import SecurityAlerted, SecurityKind
+
+_INSERT = SecurityEntry.__table__.insert()
 
 
 async def record(
@@ -27,7 +29,7 @@ async def record(
         "device": origin.device,
         "address": origin.address,
     }
-    await session.execute(insert(SecurityEntry).values(row))
+    await session.execute(_INSERT, row)
 
 
 async def alert(session: AsyncSession, account_id: UUID, kind: SecurityKind) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,6 +23,8 @@ from shared.events.identity import SecurityKind, SessionsRevoked
 UNUSED_DAYS = timedelta(days=30)
 # Parallel requests of one device all present the token that the first of them has just rotated.
 GRACE = timedelta(seconds=30)
+
+_INSERT = SessionRow.__table__.insert()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ async def open_session(
         "device": origin.device,
         "address": origin.address,
     }
-    await session.execute(insert(SessionRow).values(row))
+    await session.execute(_INSERT, row)
     return SessionRow(**row), token
 
 

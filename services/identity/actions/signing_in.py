@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.actions.credentials import find_weaknesses
@@ -59,6 +59,27 @@ class Candidate:
         return self.account.password_hash if self.account else None
 
 
+# Built once: building a statement costs more than running it.
+_CANDIDATE = (
+    select(TenantSettings, Account, SecondFactor, Deactivation, Profile.first_name, Profile.last_name)
+    .select_from(TenantSettings)
+    .outerjoin(
+        Account,
+        (Account.email == bindparam("email")) & Account.state.in_([AccountState.ACTIVE, AccountState.DEACTIVATING]),
+    )
+    .outerjoin(SecondFactor, SecondFactor.account_id == Account.id)
+    .outerjoin(Deactivation, Deactivation.account_id == Account.id)
+    .outerjoin(Profile, Profile.account_id == Account.id)
+)
+_KNOWN_DEVICE = select(func.bool_or(SecurityEntry.device == bindparam("device"))).where(
+    SecurityEntry.account_id == bindparam("account"), SecurityEntry.happening == Happening.SIGNED_IN
+)
+_SEEN = text(
+    "UPDATE accounts SET last_seen_at = :now, inactivity_warned_on = NULL, password_demand = :demand,"
+    " password_hash = :new_hash WHERE id = :id AND password_hash = :checked_hash AND state = 'active' RETURNING id"
+)
+
+
 async def sign_in(database: Database, secrecy: Secrecy, slug: str, attempt: SignIn) -> OpenSession:
     """Open a session. Raises WrongCredentials, SecondFactorRequired, WrongCode, TooManyAttempts.
 
@@ -88,16 +109,8 @@ async def sign_in(database: Database, secrecy: Secrecy, slug: str, attempt: Sign
 
 async def _find_candidate(session: AsyncSession, attempt: SignIn) -> Candidate:
     """One statement, whether or not there is such an account."""
-    mine = (Account.email == attempt.email) & Account.state.in_([AccountState.ACTIVE, AccountState.DEACTIVATING])
-    wanted = (
-        select(TenantSettings, Account, SecondFactor, Deactivation, Profile.first_name, Profile.last_name)
-        .select_from(TenantSettings)
-        .outerjoin(Account, mine)
-        .outerjoin(SecondFactor, SecondFactor.account_id == Account.id)
-        .outerjoin(Deactivation, Deactivation.account_id == Account.id)
-        .outerjoin(Profile, Profile.account_id == Account.id)
-    )
-    settings, account, factor, deactivation, first_name, last_name = (await session.execute(wanted)).one().t
+    row = (await session.execute(_CANDIDATE, {"email": attempt.email})).one()
+    settings, account, factor, deactivation, first_name, last_name = row
     if deactivation is not None and not deactivation.can_be_undone_by_signing_in(attempt.at):
         return Candidate(None, settings, [], None, None)
     names = [name for name in (first_name, last_name) if name]
@@ -144,23 +157,20 @@ async def _admit(
 
 async def _note_use(session: AsyncSession, account: Account, *, rehashed: str | None, now: datetime) -> None:
     """Raises WrongCredentials when the password was replaced, or the account left, since it was checked."""
-    unchanged = (Account.password_hash == account.password_hash) & (Account.state == AccountState.ACTIVE)
-    seen = update(Account).where(Account.id == account.id, unchanged)
-    changes = {
-        "last_seen_at": now,
-        "inactivity_warned_on": None,
-        "password_demand": account.password_demand,
-        "password_hash": rehashed or account.password_hash,
+    values = {
+        "now": now,
+        "demand": account.password_demand,
+        "new_hash": rehashed or account.password_hash,
+        "id": account.id,
+        "checked_hash": account.password_hash,
     }
-    if (await session.execute(seen.values(changes).returning(Account.id))).scalar() is None:
+    if (await session.execute(_SEEN, values)).scalar() is None:
         raise WrongCredentials
 
 
 async def _is_new_device(session: AsyncSession, account: Account, origin: Origin) -> bool:
     """Whether earlier sign-ins exist, and none of them from this kind of device."""
-    signed_in = (SecurityEntry.account_id == account.id) & (SecurityEntry.happening == Happening.SIGNED_IN)
-    known = select(func.bool_or(SecurityEntry.device == origin.device)).where(signed_in)
-    return await session.scalar(known) is False
+    return await session.scalar(_KNOWN_DEVICE, {"device": origin.device, "account": account.id}) is False
 
 
 async def _note_failure(

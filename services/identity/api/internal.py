@@ -2,20 +2,29 @@
 
 import hashlib
 import hmac
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
-from services.identity.actions import accounts, directory, links
+from services.identity.actions import accounts, deactivations, directory, links
 from services.identity.actions.tenants import get_settings
 from services.identity.api.needs import PUBLIC, Config, Crypto, Keys, Now
-from services.identity.errors import InvalidClient, ScopeRequired
+from services.identity.errors import (
+    AlreadyDeactivating,
+    InvalidClient,
+    LastAdministrator,
+    ScopeRequired,
+    UnknownAccount,
+)
 from services.identity.models import Account
 from services.identity.schemas.administration import (
     AccountRefOut,
     AccountRefsOut,
     ContactOut,
+    DeactivationIn,
+    DeactivationOut,
     MailableLinkOut,
     ServiceTokenIn,
     ServiceTokenOut,
@@ -23,7 +32,7 @@ from services.identity.schemas.administration import (
 from services.identity.schemas.members import LabelOut, LabelsIn, LabelsOut
 from services.identity.tokens import SERVICE_LIFETIME, mint_service_token
 from shared.auth import CallingService, InternalSession, calling_service
-from shared.events.identity import Role
+from shared.events.identity import DeactivationReason, Role
 from shared.http import PAGE_MAX
 from shared.problems import Gone, declared
 
@@ -35,7 +44,7 @@ SCOPES = {
     "feed": frozenset({"internal"}),
     "helpdesk": frozenset({"internal", "contacts"}),
     "notify": frozenset({"internal", "contacts", "links"}),
-    "privacy": frozenset({"internal", "contacts"}),
+    "privacy": frozenset({"internal", "contacts", "deactivations"}),
     "web": frozenset({"internal"}),
 }
 
@@ -90,14 +99,36 @@ async def read_link(
     return MailableLinkOut(email=link.email, url=url, language=account.language, purpose=link.purpose, extras=extras)
 
 
+@routes.put(
+    "/accounts/{account_id}/deactivation",
+    status_code=202,
+    dependencies=[needs_scope("deactivations")],
+    responses=declared(UnknownAccount, AlreadyDeactivating, LastAdministrator),
+)
+async def deactivate_for_dpo(
+    account_id: UUID, body: DeactivationIn, session: InternalSession, settings: Config, now: Now
+) -> DeactivationOut:
+    """End an account because the data protection officer granted its request to be forgotten."""
+    made = await deactivations.deactivate(
+        session,
+        account_id,
+        reason=DeactivationReason.DPO_REQUEST,
+        content=body.content or (await get_settings(session)).default_content,
+        requested_by=None,
+        settle=timedelta(seconds=settings.settle_seconds),
+        now=now,
+    )
+    return DeactivationOut.of(
+        made.case_id, settings.suite.public_url, stage=made.stage(now), undo_until=made.undo_until
+    )
+
+
 @routes.post("/labels")
 async def label_members(body: LabelsIn, session: InternalSession) -> LabelsOut:
-    """Names of accounts as others may see them; who is not in the directory is "Member", unknown ids are left out."""
-    names = await directory.label_members(session, body.ids)
-    neutral = await directory.neutral_label(session) if None in names.values() else ""
+    """Names of accounts as others may see them; who left the directory has no address, unknown ids are left out."""
     labels = {
-        account_id: LabelOut(text=name or neutral, url=f"/members/{account_id}" if name else None)
-        for account_id, name in names.items()
+        account_id: LabelOut(text=label.text, url=f"/members/{account_id}" if label.is_listed else None)
+        for account_id, label in (await directory.label_members(session, body.ids)).items()
     }
     return LabelsOut(labels=labels)
 

@@ -17,46 +17,60 @@ from services.identity.settings import Settings
 from shared.db import Database, utc_now
 from shared.files import Files
 
-
-def settings_of(request: Request) -> Settings:
-    settings: Settings = request.app.state.service.settings
-    return settings
+# Dependencies are coroutines although they wait for nothing: a plain function would cost a thread hop each.
 
 
-def database_of(request: Request) -> Database:
-    database: Database = request.app.state.service.database
-    return database
+async def _config(request: Request) -> Settings:
+    return _settings(request)
 
 
-def files_of(request: Request) -> Files:
+async def _store(request: Request) -> Database:
+    return _database(request)
+
+
+async def _file_store(request: Request) -> Files:
     files: Files = request.app.state.service.files
     return files
 
 
-def _secrecy(request: Request) -> Secrecy:
-    return settings_of(request).secrecy
+async def _crypto(request: Request) -> Secrecy:
+    return _settings(request).secrecy
 
 
-def _keys(request: Request) -> KeyRing:
-    return key_ring(database_of(request), settings_of(request).secrecy)
+async def _keys(request: Request) -> KeyRing:
+    return key_ring(_database(request), _settings(request).secrecy)
 
 
-def _origin(request: Request) -> Origin:
+async def _origin(request: Request) -> Origin:
     return Origin.of(request.headers.get("user-agent", ""), request.client.host if request.client else "")
 
 
+async def _now() -> datetime:
+    return utc_now()
+
+
 async def _open_tenant_session(request: Request, slug: str) -> AsyncIterator[AsyncSession]:
-    async with tenant_transaction(database_of(request), slug) as session:
+    async with tenant_transaction(_database(request), slug) as session:
         yield session
 
 
-Config = Annotated[Settings, Depends(settings_of)]
-Store = Annotated[Database, Depends(database_of)]
-FileStore = Annotated[Files, Depends(files_of)]
-Crypto = Annotated[Secrecy, Depends(_secrecy)]
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.service.settings
+    return settings
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.service.database
+    return database
+
+
+Config = Annotated[Settings, Depends(_config)]
+Store = Annotated[Database, Depends(_store)]
+FileStore = Annotated[Files, Depends(_file_store)]
+Crypto = Annotated[Secrecy, Depends(_crypto)]
 Keys = Annotated[KeyRing, Depends(_keys)]
 From = Annotated[Origin, Depends(_origin)]
-Now = Annotated[datetime, Depends(utc_now)]
+Now = Annotated[datetime, Depends(_now)]
 # The one transaction of a request that comes without a token, in the tenant that its path names.
 TenantSession = Annotated[AsyncSession, Depends(_open_tenant_session, scope="function")]
 

@@ -14,7 +14,7 @@ OPERATOR = "operator-secret-of-the-tests"
 PASSWORD = "Violet-Rhubarb-42!"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile/15E148 Safari/604.1"
-SERVICES = ("notify", "billing", "booking")
+SERVICES = ("notify", "billing", "booking", "privacy")
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Passwords, second factor and the change of address."""
 
+import base64
 from datetime import timedelta
 from typing import Any
 
@@ -158,8 +159,6 @@ async def test_an_administrator_can_demand_a_new_password(space: Space, agnes: P
 
 
 async def add_factor(ada: Person) -> tuple[bytes, list[str]]:
-    import base64
-
     prepared = (await ada.post("/second-factor")).json()
     secret = base64.b32decode(prepared["secret"])
     codes = await ada.put("/second-factor/confirmation", {"code": code(secret)})

@@ -95,7 +95,9 @@ async def test_bad_registrations_are_refused_without_repeating_them(space: Space
     assert bad.status_code == 422
     assert bad.json()["errors"] == [{"pointer": "/body/email", "code": "value_error"}]
     assert "not-an-address" not in bad.text
-    unknown = await space.public.post("/tenants/nowhere/accounts", json={"email": "a@example.com", "password": PASSWORD})
+    unknown = await space.public.post(
+        "/tenants/nowhere/accounts", json={"email": "a@example.com", "password": PASSWORD}
+    )
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_tenant")
 
 

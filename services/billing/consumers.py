@@ -1,0 +1,36 @@
+"""Events in: what is reserved is ordered, what is cancelled is credited. Billing knows orders, not accounts."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.billing.actions.orders import credit_order, place_order
+from services.billing.models import OrderOrigin
+from shared.bus import Consumers
+from shared.db import utc_now
+from shared.events.booking import ReservationCancelled, ReservationConfirmed
+
+consumers = Consumers("billing")
+
+
+@consumers.on(ReservationConfirmed)
+async def order_reservation(session: AsyncSession, event: ReservationConfirmed) -> None:
+    if event.price_minor == 0:
+        return
+    line = {
+        "text": f"Réservation / Reservation {event.starts_at:%Y-%m-%d %H:%M}–{event.ends_at:%H:%M} UTC",
+        "quantity": 1,
+        "unit_minor": event.price_minor,
+        "vat_rate_bp": event.vat_rate_bp,
+    }
+    await place_order(
+        session,
+        event.account_id,
+        origin=OrderOrigin.RESERVATION,
+        currency=event.currency,
+        lines=[line],
+        order_id=event.order_id,
+    )
+
+
+@consumers.on(ReservationCancelled)
+async def credit_reservation(session: AsyncSession, event: ReservationCancelled) -> None:
+    await credit_order(session, event.order_id, refund_minor=event.refund_minor, now=utc_now())
