@@ -1,0 +1,200 @@
+"""Erasure cases: who must answer, who has, what is retained, and when it is complete."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from dateutil.relativedelta import relativedelta
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.privacy.errors import CaseNotFound
+from services.privacy.ledger import Ledger
+from services.privacy.models import OPEN_STATES, Answer, Case, CaseState, Participant
+from shared.bus import publish
+from shared.db import tenant_of
+from shared.events import SERVICES
+from shared.events.erasure import Outcome, Receipt, TenantErased
+from shared.events.privacy import CaseCompleted, CaseOutcome, ErasureRedriven
+
+# Days after which an open case is reported to the data protection officer again.
+ESCALATIONS = (1, 3, 7, 14, 21, 28)
+SETTLED = (Outcome.DONE, Outcome.RETAINED, Outcome.NOTHING_HELD)
+
+
+def due_date(commanded_on: date) -> date:
+    """Return the last day of the legal time: one calendar month (GDPR art. 12(3))."""
+    return commanded_on + relativedelta(months=1)
+
+
+async def open_case(
+    session: AsyncSession, case_id: UUID, *, account_id: UUID | None, reason: str, commanded_at: datetime
+) -> None:
+    """Open a case and snapshot who must answer; a second call changes nothing."""
+    row = {
+        "id": case_id,
+        "tenant_id": tenant_of(session),
+        "account_id": account_id,
+        "is_tenant": account_id is None,
+        "reason": reason,
+        "state": CaseState.AWAITING_RECEIPTS,
+        "commanded_at": commanded_at,
+        "due_on": due_date(commanded_at.date()),
+        "escalated_days": 0,
+        "version": 1,
+    }
+    opened = await session.execute(insert(Case).values(row).on_conflict_do_nothing().returning(Case.id))
+    if opened.scalar() is None:
+        return
+    registered = (await session.execute(select(Participant.service))).scalars().all()
+    # Never an empty list: the services of the suite answer even if none has registered yet.
+    await _await_answers(session, [case_id], sorted({*SERVICES, *registered}))
+
+
+async def _await_answers(session: AsyncSession, cases: Sequence[UUID], services: Sequence[str]) -> None:
+    tenant_id = tenant_of(session)
+    rows = [
+        {"tenant_id": tenant_id, "case_id": case_id, "service": service, "counts": [], "retained": [], "accounts": 0}
+        for case_id in cases
+        for service in services
+    ]
+    if rows:
+        await session.execute(insert(Answer).on_conflict_do_nothing(), rows)
+
+
+async def join_open_cases(session: AsyncSession, service: str) -> None:
+    """A service that registers late answers the tenant's open cases, too."""
+    open_ = await session.execute(select(Case.id).where(Case.state.in_(OPEN_STATES)))
+    await _await_answers(session, open_.scalars().all(), [service])
+
+
+async def note_receipt(session: AsyncSession, service: str, receipt: Receipt, *, now: datetime) -> None:
+    """Note a service's answer. One for a case that is unknown here makes the bus try again later."""
+    known = await session.get(Case, receipt.case_id, with_for_update=True)
+    if known is None:
+        raise CaseNotFound
+    if known.completed_at is not None:
+        return
+    values: dict[str, Any] = {
+        "outcome": receipt.outcome,
+        "manifest_digest": receipt.manifest_digest,
+        "counts": [entry.model_dump(mode="json") for entry in receipt.counts],
+        "retained": [entry.model_dump(mode="json") for entry in receipt.retained],
+        "accounts": receipt.accounts if isinstance(receipt, TenantErased) else 1,
+        "answered_at": now,
+        "remaining": None,
+    }
+    row = {"tenant_id": tenant_of(session), "case_id": receipt.case_id, "service": service}
+    statement = insert(Answer).values(**row, **values)
+    await session.execute(statement.on_conflict_do_update(index_elements=["case_id", "service"], set_=values))
+    known.state = await _state_of(session, receipt.case_id)
+    known.version += 1
+    await session.flush()
+
+
+async def _state_of(session: AsyncSession, case_id: UUID) -> CaseState:
+    outcomes = (await session.execute(select(Answer.outcome).where(Answer.case_id == case_id))).scalars().all()
+    if Outcome.ON_HOLD in outcomes:
+        return CaseState.ON_HOLD
+    if Outcome.FAILED in outcomes:
+        return CaseState.REMEDIATING
+    if all(outcome in SETTLED for outcome in outcomes):
+        return CaseState.VERIFYING
+    return CaseState.AWAITING_RECEIPTS
+
+
+async def answers_of(session: AsyncSession, case_id: UUID) -> Sequence[Answer]:
+    """Return a case's answers by service."""
+    statement = select(Answer).where(Answer.case_id == case_id).order_by(Answer.service)
+    return (await session.execute(statement)).scalars().all()
+
+
+async def get_case(session: AsyncSession, case_id: UUID) -> Case:
+    """Raises CaseNotFound."""
+    case = await session.get(Case, case_id)
+    if case is None:
+        raise CaseNotFound
+    return case
+
+
+async def list_cases(session: AsyncSession, *, after: tuple[Any, ...] | None, limit: int) -> Sequence[Case]:
+    """Return up to `limit + 1` cases, the most recent first, after (commanded_at, id)."""
+    statement = select(Case).order_by(Case.commanded_at.desc(), Case.id.desc()).limit(limit + 1)
+    if after is not None:
+        at, id_ = after
+        statement = statement.where((Case.commanded_at < at) | ((Case.commanded_at == at) & (Case.id < id_)))
+    return (await session.execute(statement)).scalars().all()
+
+
+async def open_cases(session: AsyncSession) -> Sequence[Case]:
+    """Return the tenant's cases that are neither completed nor on hold, oldest first."""
+    statement = select(Case).where(Case.state.in_(OPEN_STATES)).order_by(Case.commanded_at)
+    return (await session.execute(statement)).scalars().all()
+
+
+async def redrive_late(session: AsyncSession, case: Case, *, after: timedelta, now: datetime) -> list[str]:
+    """Ask the services that are late, or that failed, to erase again; return their names."""
+    last = case.redriven_at or case.commanded_at
+    if now - last < after:
+        return []
+    late = [a.service for a in await answers_of(session, case.id) if a.outcome not in SETTLED or a.remaining]
+    for service in late:
+        event = ErasureRedriven(
+            tenant_id=case.tenant_id, case_id=case.id, account_id=case.account_id, service=service
+        )
+        await publish(session, event, version=case.version)
+    if late:
+        await session.execute(
+            update(Case).where(Case.id == case.id).values(redriven_at=now, version=Case.version + 1)
+        )
+    return late
+
+
+async def note_escalation(session: AsyncSession, case: Case, *, now: datetime) -> int | None:
+    """Return the days after which an open case is due to be reported now, once per step; None otherwise."""
+    days = (now - case.commanded_at).days
+    reached = [step for step in ESCALATIONS if case.escalated_days < step <= days]
+    if not reached:
+        return None
+    await session.execute(update(Case).where(Case.id == case.id).values(escalated_days=reached[-1]))
+    return reached[-1]
+
+
+async def note_remaining(session: AsyncSession, case_id: UUID, remaining: dict[str, int]) -> None:
+    """Note what the services' verifications have found."""
+    for service, count in remaining.items():
+        which = update(Answer).where(Answer.case_id == case_id, Answer.service == service)
+        await session.execute(which.values(remaining=count))
+    if any(remaining.values()):
+        await session.execute(update(Case).where(Case.id == case_id).values(state=CaseState.REMEDIATING))
+
+
+async def complete(session: AsyncSession, case_id: UUID, ledger: Ledger, *, now: datetime) -> bool:
+    """Complete a case whose every answer is settled and verified clean; False when it is not (or was already).
+
+    Writes the ledger, publishes CaseCompleted, and forgets the account id.
+    """
+    case = await session.get(Case, case_id, with_for_update=True)
+    if case is None or case.completed_at is not None:
+        return False
+    unsettled = exists().where(
+        Answer.case_id == case_id,
+        Answer.outcome.is_(None) | Answer.outcome.not_in(SETTLED) | Answer.remaining.is_(None) | (Answer.remaining > 0),
+    )
+    if await session.scalar(select(unsettled)):
+        return False
+    retains = exists().where(Answer.case_id == case_id, func.jsonb_array_length(Answer.retained) > 0)
+    has_retained = bool(await session.scalar(select(retains)))
+    outcome = CaseOutcome.COMPLETED_WITH_RETENTION if has_retained else CaseOutcome.COMPLETED
+    subject_id = case.account_id or case.tenant_id
+    await ledger.append(session, case.tenant_id, subject_id, outcome=outcome, erased_at=now)
+    case.state = CaseState(outcome.value)
+    case.completed_at = now
+    case.account_id = None
+    case.version += 1
+    await session.flush()
+    completed = CaseCompleted(tenant_id=case.tenant_id, case_id=case_id, outcome=outcome)
+    await publish(session, completed, version=case.version)
+    return True

@@ -1,0 +1,57 @@
+"""Driving open cases to their end: ask late services again, verify every answer, complete. Never cancels one."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from services.privacy.actions import cases
+from services.privacy.ledger import Ledger
+from services.privacy.models import Case, CaseState
+from shared.db import Database, utc_now
+from shared.internal import Internal
+from shared.problems import BadGateway, NotFound
+
+log = structlog.get_logger()
+
+
+async def advance_cases(
+    database: Database, internal: Internal, tenant_id: UUID, *, ledger: Ledger, redrive_after: timedelta
+) -> None:
+    """Take every open case of a tenant one step further."""
+    async with database.transaction(tenant_id) as session:
+        open_ = list(await cases.open_cases(session))
+    for case in open_:
+        if case.state is CaseState.VERIFYING:
+            await _verify(database, internal, case, ledger)
+        else:
+            await _press(database, case, redrive_after)
+
+
+async def _press(database: Database, case: Case, redrive_after: timedelta) -> None:
+    async with database.transaction(case.tenant_id) as session:
+        now = utc_now()
+        late = await cases.redrive_late(session, case, after=redrive_after, now=now)
+        days = await cases.note_escalation(session, case, now=now)
+    if late:
+        log.warning("erasure.redriven", case_id=str(case.id), count=len(late))
+    if days is not None:
+        log.error("erasure.late", case_id=str(case.id), count=days)
+
+
+async def _verify(database: Database, internal: Internal, case: Case, ledger: Ledger) -> None:
+    async with database.transaction(case.tenant_id) as session:
+        services = [answer.service for answer in await cases.answers_of(session, case.id)]
+    remaining: dict[str, int] = {}
+    for service in services:
+        try:
+            found = await internal.get(service, f"erasures/{case.id}/verification", tenant_id=case.tenant_id)
+        except (BadGateway, NotFound) as error:
+            # It answered, so it will answer again: the next round asks once more.
+            log.info("erasure.verification_waits", case_id=str(case.id), exc_info=error)
+            return
+        remaining[service] = int(found["remaining"])
+    async with database.transaction(case.tenant_id) as session:
+        await cases.note_remaining(session, case.id, remaining)
+        completed = await cases.complete(session, case.id, ledger, now=utc_now())
+    log.info("erasure.verified", case_id=str(case.id), done=int(completed), count=sum(remaining.values()))
