@@ -61,7 +61,7 @@ def upgrade() -> None:
     )
     op.create_table('recipients',
     sa.Column('account_id', sa.Uuid(), nullable=False),
-    sa.Column('roles', postgresql.ARRAY(Text()), nullable=False),
+    sa.Column('roles', postgresql.ARRAY(sa.Text()), nullable=False),
     sa.Column('has_consented', sa.Boolean(), nullable=False),
     sa.Column('tenant_id', sa.Uuid(), nullable=False),
     sa.PrimaryKeyConstraint('account_id', name=op.f('pk_recipients'))
