@@ -59,3 +59,16 @@ class ServiceSettings(FileSettings):
     client_secret: SecretStr = Field(description="this service's client credential at identity")
     digest_key: SecretStr = Field(description="keys digests of request bodies and file links; at least 32 characters")
     pool_size: int = Field(5, ge=1, le=100, description="database connections per process")
+
+
+class OwnerSettings(FileSettings):
+    """The owner role's address of one service's database; migrations alone use it."""
+
+    owner_url: SecretStr = Field(description="postgresql+asyncpg:// address of the owner role")
+
+    @classmethod
+    def of(cls, service: str) -> "OwnerSettings":
+        prefix = f"COWORK_{service.upper()}_"
+        named = type("Named", (cls,), {"model_config": SettingsConfigDict(**{**cls.model_config, "env_prefix": prefix})})
+        found: OwnerSettings = named()
+        return found

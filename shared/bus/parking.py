@@ -103,6 +103,12 @@ async def list_parked(session: AsyncSession, *, limit: int = 100) -> list[Parked
     return [Parked(*row) for row in rows]
 
 
+async def find_parked_body(session: AsyncSession, event_id: UUID) -> bytes | None:
+    """Return a parked event's bytes, or None when it is not parked."""
+    found: bytes | None = await session.scalar(select(inbox_parked.c.body).where(inbox_parked.c.event_id == event_id))
+    return found
+
+
 async def retry_parked(session: AsyncSession, event_id: UUID) -> bool:
     """Make a dead or waiting event due now, with all its attempts; False when it is not parked."""
     return await _touch(session, event_id, {"state": "retry", "attempts": 0, "retry_at": func.now()})

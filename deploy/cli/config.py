@@ -1,0 +1,48 @@
+"""`cowork config check|print`: what is configured, what is missing; secrets are never shown."""
+
+import json
+import sys
+
+from cyclopts import App
+from pydantic import SecretStr, ValidationError
+from rich.console import Console
+
+from deploy.suite import settings_class
+from shared.events import SERVICES
+from shared.settings import SuiteSettings
+
+app = App(help="The configuration of services in separate processes (environment, or NAME_FILE).")
+console = Console(highlight=False)
+
+
+@app.command
+def check(*services: str) -> int:
+    """Name every setting that is missing or wrong; 1 when there is one."""
+    problems: list[str] = []
+    try:
+        SuiteSettings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems += [f"COWORK_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
+    for name in services or SERVICES:
+        try:
+            settings_class(name)(suite=SuiteSettings(files_url="file:///unchecked"))  # type: ignore[call-arg]
+        except ValidationError as error:
+            problems += [f"COWORK_{name.upper()}_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
+    for problem in problems:
+        console.print(f"[red]✗[/] {problem}")
+    if not problems:
+        console.print("[green]✓[/] configured")
+    return 1 if problems else 0
+
+
+@app.command(name="print")
+def print_(service: str) -> int:
+    """Print a service's settings with every secret replaced."""
+    settings = settings_class(service)()  # type: ignore[call-arg]
+    shown = {
+        name: "•••" if isinstance(value, SecretStr) else value
+        for name, value in settings
+        if name not in ("suite", "client_digests")
+    }
+    sys.stdout.write(json.dumps(shown, default=str, indent=2) + "\n")
+    return 0

@@ -1,0 +1,118 @@
+"""`cowork run`: the whole suite on this machine, with a demo space."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import uvloop
+from cyclopts import Parameter
+from rich.console import Console
+
+from deploy.demo.seed import ADMIN, SLUG, seed_demo
+from deploy.embedded.postgres import PostgresError
+from deploy.embedded.suite import EmbeddedSuite
+from services.notify.api import outbox_token
+from shared import logging
+
+console = Console(stderr=True, highlight=False)
+DEFAULT_FOLDER = Path("var") / "cowork"
+Folder = Annotated[Path, Parameter(env_var="COWORK_DATA", help="data folder")]
+Port = Annotated[int, Parameter(env_var="COWORK_PORT", help="the one public port, on 127.0.0.1")]
+
+
+def run(*, data: Folder = DEFAULT_FOLDER, port: Port = 8000, demo: bool = True) -> int:
+    """Start the whole suite: PostgreSQL, seven services, one port; seed a demo space the first time.
+
+    With COWORK_AMQP_URL set, that RabbitMQ carries the events instead of the local transport.
+    """
+    logging.configure("cowork", level=os.environ.get("COWORK_LOG_LEVEL", "WARNING"))
+    try:
+        uvloop.run(_run(data, port, wants_demo=demo))
+    except (PostgresError, OSError) as error:
+        console.print(f"[red]cowork cannot start:[/] {error}")
+        return 1
+    return 0
+
+
+async def _run(folder: Path, port: int, *, wants_demo: bool) -> None:
+    started = time.perf_counter()
+    suite = EmbeddedSuite(folder, port=port, amqp_url=os.environ.get("COWORK_AMQP_URL"))
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    try:
+        await suite.start()
+        is_first = wants_demo and not (folder / "seeded").exists()
+        if is_first:
+            await _unless_stopped(_seed(suite), stopping)
+        if not stopping.is_set():
+            _announce(suite, is_first=is_first, seconds=time.perf_counter() - started)
+        await _unless_stopped(suite.failed(), stopping)
+    finally:
+        console.print("stopping…")
+        await suite.stop()
+
+
+async def _unless_stopped(work: object, stopping: asyncio.Event) -> None:
+    """Run `work` until it ends or somebody presses Ctrl-C."""
+    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return
+    task.result()
+
+
+async def _seed(suite: EmbeddedSuite) -> None:
+    console.print("making the demo space (once)…")
+    with console.status("") as status:
+
+        def say(what: str, done: int, total: int) -> None:
+            status.update(f"{what}: {done} of {total}")
+
+        await seed_demo(
+            suite.url,
+            password=suite.secrets.demo_password,
+            operator_secret=suite.secrets.operator_secret,
+            outbox_token=outbox_token(suite.secrets.digest_keys["notify"]),
+            say=say,
+        )
+    (suite.folder / "seeded").touch()
+
+
+def _announce(suite: EmbeddedSuite, *, is_first: bool, seconds: float) -> None:
+    token = outbox_token(suite.secrets.digest_keys["notify"])
+    lines = [
+        f"cowork is ready in {seconds:.1f} s, using {suite.memory_bytes() / 1e6:.0f} MB with PostgreSQL",
+        f"  address    {suite.url}/",
+        f"  API docs   {suite.url}/docs/identity",
+        f"  policy     {suite.url}/api/privacy/v1/tenants/{SLUG}/policy",
+        f"  mails      {suite.url}/api/notify/v1/outbox?token={token}",
+    ]
+    if is_first:
+        # Printed once; afterwards they are in the secrets file, which only its owner can read.
+        lines += [
+            f"  space      {SLUG}",
+            f"  admin      {ADMIN}   password {suite.secrets.demo_password}",
+            f"  members    member01@canal.example.com … member40@canal.example.com   same password",
+        ]
+    lines.append("  Ctrl-C stops it; the data stays.")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def demo(*, data: Folder = DEFAULT_FOLDER, port: Port = 8000) -> int:
+    """Seed the demo space into a suite that `cowork run --no-demo` is running."""
+    suite = EmbeddedSuite(data, port=port)
+    if (data / "seeded").exists():
+        console.print("the demo space is there already")
+        return 1
+    uvloop.run(_seed(suite))
+    return 0

@@ -1,0 +1,163 @@
+"""The whole suite in one process: PostgreSQL beside it, all services behind one port, the local transport or RabbitMQ."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from starlette.types import ASGIApp
+
+from deploy.embedded.gateway import Gateway, InternalGateway
+from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.embedded.provision import Names, provision
+from deploy.embedded.secrets import Secrets, load_or_make
+from deploy.servers import HttpServer
+from deploy.suite import make_service, make_transport, settings_class
+from shared.events import SERVICES
+from shared.migrate import ROOT, upgrade
+from shared.service import Service, Worker
+from shared.settings import SuiteSettings
+
+# Seven services; API and worker share each pool. PostgreSQL is sized to it.
+POOL_SIZE = 3
+POOL_OVERFLOW = 5
+MAX_CONNECTIONS = len(SERVICES) * (POOL_SIZE + POOL_OVERFLOW + 1) + 10
+
+
+class EmbeddedSuite:
+    """`await start()` … `await stop()`. Data, files and secrets live in `folder` and survive restarts."""
+
+    def __init__(self, folder: Path, *, port: int = 8000, amqp_url: str | None = None, durable: bool = True) -> None:
+        self.folder = folder
+        self._port = port
+        self._amqp_url = amqp_url
+        self.secrets: Secrets = load_or_make(folder)
+        self.postgres = EmbeddedPostgres(folder / "postgres", max_connections=MAX_CONNECTIONS, durable=durable)
+        self.services: dict[str, Service] = {}
+        self._workers: list[Worker] = []
+        self._running: list[asyncio.Task[None]] = []
+        self._servers: list[HttpServer] = []
+        self._transport: Any = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        """Start PostgreSQL, migrate what is not current, and serve."""
+        await self.postgres.start()
+        await self._prepare_databases()
+        # The ports are taken before the services are made: their settings carry the addresses.
+        public, internal = _Late(), _Late()
+        servers = [HttpServer(public, host="127.0.0.1", port=self._port), HttpServer(internal, host="127.0.0.1", port=0)]
+        self._port = servers[0].port
+        suite = self._suite_settings(internal_port=servers[1].port)
+        self.services = {name: make_service(name, self._settings(name, suite)) for name in SERVICES}
+        public.app = Gateway({name: service.public_app() for name, service in self.services.items()})
+        internal.app = InternalGateway({name: service.internal_app() for name, service in self.services.items()})
+        self._transport = make_transport(suite, self.services)
+        self._workers = [service.worker(self._transport) for service in self.services.values()]
+        for server in servers:
+            await server.start()
+            self._servers.append(server)
+        self._running = [asyncio.create_task(worker.run()) for worker in self._workers]
+        await self._until_consuming()
+
+    async def stop(self) -> None:
+        """Stop HTTP, then the workers in order, then PostgreSQL."""
+        for server in self._servers:
+            await server.stop()
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._transport is not None:
+            await self._transport.close()
+        await asyncio.gather(*(service.close() for service in self.services.values()))
+        await self.postgres.stop()
+
+    async def failed(self) -> None:
+        """Return when a worker has ended by itself; raises what ended it."""
+        done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _until_consuming(self) -> None:
+        while not all(worker.bus.is_consuming for worker in self._workers):
+            if any(task.done() for task in self._running):
+                await self.failed()
+            await asyncio.sleep(0.01)
+
+    async def _prepare_databases(self) -> None:
+        """Provision and migrate, unless the code is the one that did it last time."""
+        marker, wanted = self.folder / "schema", _schema_digest()
+        if marker.exists() and marker.read_text() == wanted:
+            return
+        await provision(self.postgres.admin_url, self.secrets.databases)
+        for name in SERVICES:
+            await upgrade(name, self._address(name, owner=True))
+        marker.write_text(wanted)
+
+    def _suite_settings(self, *, internal_port: int) -> SuiteSettings:
+        return SuiteSettings(
+            amqp_url=SecretStr(self._amqp_url) if self._amqp_url else None,
+            public_url=self.url,
+            files_url=(self.folder / "files").resolve().as_uri(),
+            internal_urls={name: f"http://127.0.0.1:{internal_port}/{name}" for name in SERVICES},
+        )
+
+    def _settings(self, name: str, suite: SuiteSettings) -> Any:
+        special: dict[str, dict[str, Any]] = {
+            "identity": {
+                "key_secret": self.secrets.key_secret,
+                "operator_secret": self.secrets.operator_secret,
+                "client_digests": self.secrets.client_digests(),
+            },
+            "privacy": {"ledger_key": self.secrets.ledger_key},
+            "notify": {"outbox_page": True},
+        }
+        return settings_class(name)(
+            suite=suite,
+            database_url=SecretStr(self._address(name, owner=False)),
+            client_secret=SecretStr(self.secrets.clients[name]),
+            digest_key=SecretStr(self.secrets.digest_keys[name]),
+            pool_size=POOL_SIZE,
+            **special.get(name, {}),
+        )
+
+    def _address(self, name: str, *, owner: bool) -> str:
+        names = Names.of(name)
+        owner_password, app_password = self.secrets.databases[name]
+        role, password = (names.owner, owner_password) if owner else (names.app, app_password)
+        return f"postgresql+asyncpg://{role}:{password}@127.0.0.1:{self.postgres.port}/{names.database}"
+
+    def memory_bytes(self) -> int:
+        """Return the memory of this process and of PostgreSQL, shared pages counted once (PSS)."""
+        return sum(_proportional_bytes(pid) for pid in [os.getpid(), *self.postgres.memory_pids()])
+
+
+class _Late:
+    """An app that is put in place after its port is known."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+def _schema_digest() -> str:
+    """What the databases depend on: migrations and marks."""
+    patterns: Sequence[str] = (
+        "services/*/migrations/*.py", "services/*/models.py", "services/*/models/*.py", "shared/migrations/*.py",
+        "shared/**/*.py",
+    )  # fmt: skip
+    paths = sorted({path for pattern in patterns for path in ROOT.glob(pattern)})
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def _proportional_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
