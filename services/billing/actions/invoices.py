@@ -71,8 +71,7 @@ async def issue_credit_note(
     Raises CreditExceedsInvoice beyond what earlier credit notes have left.
     """
     claim = (await session.execute(select(Claim).where(Claim.invoice_id == invoice.id).with_for_update())).scalar_one()
-    credited = select(func.coalesce(func.sum(Document.total_minor), 0)).where(Document.invoice_id == invoice.id)
-    remainder = invoice.total_minor - int(await session.scalar(credited) or 0)
+    remainder = await remainder_of(session, invoice)
     if not 0 < amount_minor <= remainder:
         raise CreditExceedsInvoice(remainder_minor=remainder)
     content = {
@@ -101,6 +100,12 @@ async def issue_credit_note(
     )
     await publish(session, event)
     return note
+
+
+async def remainder_of(session: AsyncSession, invoice: Document) -> int:
+    """Return what earlier credit notes have left of an invoice's total."""
+    credited = select(func.coalesce(func.sum(Document.total_minor), 0)).where(Document.invoice_id == invoice.id)
+    return invoice.total_minor - int(await session.scalar(credited) or 0)
 
 
 def _credited_lines(invoice: Document, amount_minor: int, reason: str) -> list[dict[str, Any]]:

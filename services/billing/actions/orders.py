@@ -9,7 +9,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.billing.actions.invoices import find_invoice, issue_credit_note
+from services.billing.actions.invoices import find_invoice, issue_credit_note, remainder_of
 from services.billing.actions.parties import buyer_of, ensure_party
 from services.billing.errors import OrderNotFound, PriceNotFound, QuoteAnswered, QuoteExpired, QuoteNotFound
 from services.billing.models import Order, OrderOrigin, OrderState, Price, Quote, QuoteState
@@ -111,8 +111,9 @@ async def credit_order(session: AsyncSession, order_id: UUID, *, refund_minor: i
         order.version += 1
         return
     invoice = await find_invoice(session, order_id)
-    if invoice is not None:
-        amount = min(refund_minor, invoice.total_minor)
+    # What was credited before, as goodwill, is not given back twice.
+    amount = 0 if invoice is None else min(refund_minor, await remainder_of(session, invoice))
+    if invoice is not None and amount > 0:
         await issue_credit_note(session, invoice, amount_minor=amount, reason="Annulation / Cancellation", now=now)
 
 

@@ -236,6 +236,16 @@ async def test_a_paid_reservation_is_credited_to_the_right_party_after_the_erasu
     assert (await shop.maud.get("/chain")).json()["broken_at"] is None
 
 
+async def test_a_cancellation_credits_only_what_goodwill_has_left(shop: Any) -> None:
+    event = reservation(shop, shop.ada)
+    await shop.billing.receive(event)
+    invoice = await shop.finalize(event.order_id, name="ada@example.org")
+    await shop.maud.post(f"/documents/{invoice.id}/credit-notes", {"amount_minor": 4000, "reason": "goodwill"})
+    await shop.billing.receive(cancelled(event, 4500))
+    rows = await shop.billing.rows("SELECT total_minor FROM documents WHERE kind = 'credit_note'", shop.tenant)
+    assert sorted(row.total_minor for row in rows) == [500, 4000]
+
+
 async def test_a_late_reservation_of_an_erased_member_orders_nothing(shop: Any) -> None:
     await shop.billing.receive(forget(shop, shop.nora))
     outcome = await shop.billing.receive(reservation(shop, shop.nora))
