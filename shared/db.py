@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import DateTime, MetaData, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from uuid_utils.compat import uuid7 as _uuid7
 
 from shared.privacy.marks import not_personal
@@ -42,14 +42,12 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def model_base() -> type[DeclarativeBase]:
-    """Return a fresh declarative base, so that services in one process keep their metadata apart."""
+TYPES: dict[Any, Any] = {datetime: DateTime(timezone=True), UUID: Uuid(as_uuid=True)}
 
-    class Base(DeclarativeBase):
-        metadata = MetaData(naming_convention=NAMING)
-        type_annotation_map = {datetime: DateTime(timezone=True), UUID: Uuid(as_uuid=True)}
 
-    return Base
+def service_metadata() -> MetaData:
+    """Return fresh metadata, so that services in one process keep their tables apart."""
+    return MetaData(naming_convention=NAMING)
 
 
 class TenantRow:
@@ -64,7 +62,9 @@ class TenantRow:
 class Database:
     """One service's application pool; `transaction` is the only way to a session."""
 
-    def __init__(self, url: str, *, pool_size: int = 5, max_overflow: int = 5, application_name: str = "cowork") -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 5, max_overflow: int = 5, application_name: str = "cowork"
+    ) -> None:
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,

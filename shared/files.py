@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlparse
 
 import obstore
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore, ObjectStore, from_url
 
 from shared.problems import NotFound
 
@@ -17,6 +17,7 @@ class Files:
 
     def __init__(self, url: str, service: str, *, signing_key: str) -> None:
         parsed = urlparse(url)
+        self._store: ObjectStore
         if parsed.scheme == "file":
             self._store = LocalStore(f"{parsed.path}/{service}", mkdir=True)
         else:

@@ -28,7 +28,13 @@ idempotency_keys = Table(
     Column("account_id", Uuid, nullable=False, info=person_ref(erase=Erase.DELETE_ROW)),
     Column("body_digest", LargeBinary, nullable=False, info=not_personal("keyed digest, the key is the service's")),
     Column("made_id", Text, nullable=False, info=not_personal("id of the resource made")),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()"), info=not_personal("instant")),
+    Column(
+        "created_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("now()"),
+        info=not_personal("instant"),
+    ),
     info=no_subject("answers to repeated requests", sweep=Sweep("24 hours", "created_at < :now - interval '24 hours'")),
 )
 
@@ -50,7 +56,9 @@ class RequestInProgress(Conflict):
 class Once:
     """Makes something once per caller, route and Idempotency-Key: `await once(make, load)`."""
 
-    def __init__(self, session: AsyncSession, response: Response, *, account_id: UUID, digest: bytes, body: bytes) -> None:
+    def __init__(
+        self, session: AsyncSession, response: Response, *, account_id: UUID, digest: bytes, body: bytes
+    ) -> None:
         self._session = session
         self._response = response
         self._account_id = account_id
@@ -101,7 +109,9 @@ async def _once(
     response: Response,
     session: Annotated[AsyncSession, Depends(open_session, scope="function")],
     caller: Annotated[Caller, Depends(current_caller)],
-    idempotency_key: Annotated[str | None, Header(max_length=200, description="unique text that makes a repeat safe")] = None,
+    idempotency_key: Annotated[
+        str | None, Header(max_length=200, description="unique text that makes a repeat safe")
+    ] = None,
 ) -> Once:
     if not idempotency_key:
         raise IdempotencyKeyRequired

@@ -72,8 +72,10 @@ async def write_revision(owner: str, owner_url: str, name: str) -> Path:
 def _without_marks(body: str) -> str:
     """Marks live on the models; a migration is frozen without them."""
     body = re.sub(r",\n\s*info=\{.*\}\n", "\n", body)
-    return body.replace("astext_type=Text()", "astext_type=sa.Text()").replace("ARRAY(Uuid())", "ARRAY(sa.Uuid())").replace(
-        "ARRAY(Text())", "ARRAY(sa.Text())"
+    return (
+        body.replace("astext_type=Text()", "astext_type=sa.Text()")
+        .replace("ARRAY(Uuid())", "ARRAY(sa.Uuid())")
+        .replace("ARRAY(Text())", "ARRAY(sa.Text())")
     )
 
 

@@ -239,7 +239,8 @@ def declared(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     by_status: dict[int | str, dict[str, Any]] = {}
     for problem in problems:
         entry = by_status.setdefault(
-            problem.status, {"description": "", "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+            problem.status,
+            {"description": "", "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}},
         )
         entry["description"] = " / ".join(filter(None, [entry["description"], f"{problem.code()}: {problem.title()}"]))
     return by_status

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import Column, DateTime, Table, Text, text
+from sqlalchemy import Column, DateTime, Table, Text, TextClause, text
 
 from shared.bus.crash import crash
 from shared.db import PLATFORM, Database
@@ -99,7 +99,7 @@ class Scheduler:
                     await _execute(self._service.database, _ENSURE, name=job.name)
                     is_known = True
                 await asyncio.sleep(await self.run_if_due(job))
-            except Exception as error:  # noqa: BLE001 (a job that raises must not end the others)
+            except Exception as error:
                 log.error("job.failed", job=job.name, exc_info=error)
                 await asyncio.sleep(POLL_SECONDS * 4)
 
@@ -120,7 +120,7 @@ class Scheduler:
         return min(job.every.total_seconds(), 30.0)
 
 
-async def _execute(database: Database, statement: object, **parameters: object) -> object:
+async def _execute(database: Database, statement: TextClause, **parameters: object) -> Any:
     async with database.transaction() as session:
-        result = await session.execute(statement, parameters)  # type: ignore[call-overload]
+        result: Any = await session.execute(statement, parameters)
         return result.scalar() if result.returns_rows else None

@@ -33,8 +33,8 @@ class FileSettings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic's signature)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, FromFile(settings_cls)
 
@@ -54,7 +54,7 @@ class SuiteSettings(FileSettings):
 class ServiceSettings(FileSettings):
     """What every service needs; a service's own class sets its prefix (`COWORK_BOOKING_`) and adds fields."""
 
-    suite: SuiteSettings = Field(default_factory=lambda: SuiteSettings())  # type: ignore[call-arg]
+    suite: SuiteSettings = Field(default_factory=lambda: SuiteSettings())
     database_url: SecretStr = Field(description="postgresql+asyncpg:// address of the application role")
     client_secret: SecretStr = Field(description="this service's client credential at identity")
     digest_key: SecretStr = Field(description="keys digests of request bodies and file links; at least 32 characters")
@@ -69,6 +69,8 @@ class OwnerSettings(FileSettings):
     @classmethod
     def of(cls, service: str) -> "OwnerSettings":
         prefix = f"COWORK_{service.upper()}_"
-        named = type("Named", (cls,), {"model_config": SettingsConfigDict(**{**cls.model_config, "env_prefix": prefix})})
+        named = type(
+            "Named", (cls,), {"model_config": SettingsConfigDict(**{**cls.model_config, "env_prefix": prefix})}
+        )
         found: OwnerSettings = named()
         return found

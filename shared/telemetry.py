@@ -14,15 +14,22 @@ REGISTRY = CollectorRegistry()
 _LABELS = ("service",)
 
 REQUESTS = Histogram(
-    "cowork_http_request_seconds", "HTTP requests by route and status", ("service", "route", "method", "status"), registry=REGISTRY
+    "cowork_http_request_seconds",
+    "HTTP requests by route and status",
+    ("service", "route", "method", "status"),
+    registry=REGISTRY,
 )
-OUTBOX_AGE = Gauge("cowork_outbox_oldest_seconds", "Age of the oldest event that waits for its confirm", _LABELS, registry=REGISTRY)
+OUTBOX_AGE = Gauge(
+    "cowork_outbox_oldest_seconds", "Age of the oldest event that waits for its confirm", _LABELS, registry=REGISTRY
+)
 PARKED = Gauge("cowork_inbox_parked", "Parked events by state", ("service", "state"), registry=REGISTRY)
 CONSUMER = Gauge("cowork_consumer_registered", "1 while the consumer is registered", _LABELS, registry=REGISTRY)
 LEASE_EPOCH = Gauge("cowork_relay_lease_epoch", "Epoch of the relay lease held (0: none)", _LABELS, registry=REGISTRY)
 RELAYED = Counter("cowork_events_relayed_total", "Events confirmed by the broker", _LABELS, registry=REGISTRY)
 HANDLED = Counter("cowork_events_handled_total", "Events handled by outcome", ("service", "outcome"), registry=REGISTRY)
-ERASURE_SECONDS = Histogram("cowork_erasure_seconds", "From the event to this service's receipt", _LABELS, registry=REGISTRY)
+ERASURE_SECONDS = Histogram(
+    "cowork_erasure_seconds", "From the event to this service's receipt", _LABELS, registry=REGISTRY
+)
 PAST_DUE = Gauge("cowork_retention_past_due", "Rows past their retention date", _LABELS, registry=REGISTRY)
 
 _propagator = TraceContextTextMapPropagator()

@@ -128,7 +128,12 @@ class TokenMint:
         return self._sign({"sub": service, "typ": "service", "scopes": list(scopes)}, utc_now(), timedelta(minutes=5))
 
     def _sign(self, content: dict[str, Any], now: datetime, lifetime: timedelta) -> str:
-        standard = {"iss": ISSUER, "aud": AUDIENCE, "iat": int(now.timestamp()), "exp": int((now + lifetime).timestamp())}
+        standard = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": int(now.timestamp()),
+            "exp": int((now + lifetime).timestamp()),
+        }
         return jwt.encode({**standard, **content}, self._key, algorithm=ALGORITHM, headers={"kid": "test"})
 
 

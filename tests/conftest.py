@@ -20,7 +20,7 @@ from shared.events import SERVICES
 from shared.testing import Databases, TokenMint
 
 sys.path.insert(0, str(Path(__file__).parent))
-from support.broker import find_broker  # noqa: E402 (the folder is not a package of the suite)
+from support.broker import find_broker
 
 PG = "COWORK_RUN_PG_URL"
 AMQP = "COWORK_RUN_AMQP_URL"
@@ -69,7 +69,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 async def databases() -> AsyncIterator[Databases]:
     password = os.environ[PASSWORDS]
-    cloned = Databases(os.environ[PG], os.environ[PREFIX], {s: (password, password) for s in SERVICES}, _provision)
+    cloned = Databases(os.environ[PG], os.environ[PREFIX], dict.fromkeys(SERVICES, (password, password)), _provision)
     yield cloned
     await cloned.drop_all()
 

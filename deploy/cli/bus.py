@@ -78,7 +78,9 @@ def status(*, data: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> int:
     else:
         table = Table("service", "waiting", "oldest", "parked")
         for row in rows:
-            table.add_row(row["service"], str(row["waiting"]), f"{row['oldest_seconds']:.1f} s", str(row["parked"] or ""))
+            table.add_row(
+                row["service"], str(row["waiting"]), f"{row['oldest_seconds']:.1f} s", str(row["parked"] or "")
+            )
         console.print(table)
     return 3 if any(row["oldest_seconds"] > 30 or row["parked"].get("dead") for row in rows) else 0
 

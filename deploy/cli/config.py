@@ -20,12 +20,12 @@ def check(*services: str) -> int:
     """Name every setting that is missing or wrong; 1 when there is one."""
     problems: list[str] = []
     try:
-        SuiteSettings()  # type: ignore[call-arg]
+        SuiteSettings()
     except ValidationError as error:
         problems += [f"COWORK_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
     for name in services or SERVICES:
         try:
-            settings_class(name)(suite=SuiteSettings(files_url="file:///unchecked"))  # type: ignore[call-arg]
+            settings_class(name)(suite=SuiteSettings(files_url="file:///unchecked"))
         except ValidationError as error:
             problems += [f"COWORK_{name.upper()}_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
     for problem in problems:
@@ -38,7 +38,7 @@ def check(*services: str) -> int:
 @app.command(name="print")
 def print_(service: str) -> int:
     """Print a service's settings with every secret replaced."""
-    settings = settings_class(service)()  # type: ignore[call-arg]
+    settings = settings_class(service)()
     shown = {
         name: "•••" if isinstance(value, SecretStr) else value
         for name, value in settings

@@ -33,6 +33,6 @@ def _url(service: str, folder: Path) -> str:
         password = load_or_make(folder).databases[service][1]
         return f"postgresql+asyncpg://{names.app}:{password}@127.0.0.1:{port.read_text()}/{names.database}"
     try:
-        return settings_class(service)().database_url.get_secret_value()  # type: ignore[call-arg]
+        return settings_class(service)().database_url.get_secret_value()
     except ValidationError as error:
         raise NotConfigured(f"no embedded installation in {folder}, and {service} is not configured") from error

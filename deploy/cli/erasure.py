@@ -38,7 +38,9 @@ def list_cases(*, data: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> int
         answered = sum(answer["outcome"] is not None for answer in case["answers"])
         kind = "tenant" if case["is_tenant"] else "account"
         answers = f"{answered}/{len(case['answers'])}"
-        table.add_row(str(case["id"]), kind, case["state"], f"{case['commanded_at']:%Y-%m-%d %H:%M}", str(case["due_on"]), answers)
+        table.add_row(
+            str(case["id"]), kind, case["state"], f"{case['commanded_at']:%Y-%m-%d %H:%M}", str(case["due_on"]), answers
+        )
     console.print(table)
     return 0
 
@@ -89,7 +91,10 @@ async def _cases(database: Database, tenant_id: UUID, case_id: UUID | None) -> l
         answers = (await session.execute(select(Answer).order_by(Answer.service))).scalars().all()
     return [
         {
-            **{name: getattr(case, name) for name in ("id", "is_tenant", "state", "commanded_at", "due_on", "completed_at")},
+            **{
+                name: getattr(case, name)
+                for name in ("id", "is_tenant", "state", "commanded_at", "due_on", "completed_at")
+            },
             "answers": [_answer(answer) for answer in answers if answer.case_id == case.id],
         }
         for case in cases
@@ -112,7 +117,9 @@ def _table(case: dict[str, Any] | None, case_id: UUID) -> Table:
         table.caption = "waiting for the case to open"
         return table
     for answer in case["answers"]:
-        retained = "; ".join(f"{r['count']} {r['rule']} ({r['ground']}, {r['until'] or 'until settled'})" for r in answer["retained"])
+        retained = "; ".join(
+            f"{r['count']} {r['rule']} ({r['ground']}, {r['until'] or 'until settled'})" for r in answer["retained"]
+        )
         verified = {None: "", 0: "clean"}.get(answer["remaining"], str(answer["remaining"]))
         table.add_row(answer["service"], answer["outcome"] or "…", str(answer["rows"]), retained, verified)
     table.caption = f"{case['state']}, due {case['due_on']}"

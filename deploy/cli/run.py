@@ -101,7 +101,7 @@ def _announce(suite: EmbeddedSuite, *, is_first: bool, seconds: float) -> None:
         lines += [
             f"  space      {SLUG}",
             f"  admin      {ADMIN}   password {suite.secrets.demo_password}",
-            f"  members    member01@canal.example.com … member40@canal.example.com   same password",
+            "  members    member01@canal.example.com … member40@canal.example.com   same password",
         ]
     lines.append("  Ctrl-C stops it; the data stays.")
     sys.stdout.write("\n".join(lines) + "\n")

@@ -35,7 +35,7 @@ def serve(
     """Serve one service; configuration comes from the environment (`cowork config check` names what is missing)."""
     logging.configure(service)
     try:
-        settings = settings_class(service)()  # type: ignore[call-arg]
+        settings = settings_class(service)()
     except ValidationError as error:
         console.print(f"[red]{service} is not configured:[/] " + ", ".join(str(e["loc"][0]) for e in error.errors()))
         return 2
@@ -96,12 +96,10 @@ async def _migrate(names: list[str], *, check: bool) -> int:
 
 def topology() -> int:
     """Declare every queue and binding in RabbitMQ; repeatable."""
-    suite = SuiteSettings()  # type: ignore[call-arg]
+    suite = SuiteSettings()
     if suite.amqp_url is None:
         console.print("[red]COWORK_AMQP_URL is not set[/]")
         return 2
-    uvloop.run(
-        declare(suite.amqp_url.get_secret_value(), namespace=suite.namespace, subscriptions=subscriptions())
-    )
+    uvloop.run(declare(suite.amqp_url.get_secret_value(), namespace=suite.namespace, subscriptions=subscriptions()))
     console.print("declared")
     return 0

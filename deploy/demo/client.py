@@ -36,7 +36,14 @@ class Client:
         self._outbox_token = outbox_token
 
     async def call(
-        self, method: str, path: str, body: Any = None, *, by: Member | None = None, etag: str | None = None, **more: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        by: Member | None = None,
+        etag: str | None = None,
+        **more: Any,
     ) -> Any:
         """Return the JSON of `/api<path>` (None for 204). Raises Refused for any problem."""
         headers = {"Idempotency-Key": uuid4().hex, **more.pop("headers", {})}
@@ -44,7 +51,9 @@ class Client:
             headers["Authorization"] = f"Bearer {by.token}"
         if etag is not None:
             headers["If-Match"] = etag
-        async with self._session.request(method, f"{self.base_url}/api{path}", json=body, headers=headers, **more) as answer:
+        async with self._session.request(
+            method, f"{self.base_url}/api{path}", json=body, headers=headers, **more
+        ) as answer:
             if answer.status >= 400:
                 raise Refused(f"{method} {path}: {answer.status} {await answer.text()}")
             return None if answer.status == 204 else await answer.json()
@@ -74,7 +83,9 @@ class Client:
                 return link.group(0)
         return None
 
-    async def upload(self, method: str, path: str, content: bytes, *, name: str, by: Member, field: str = "file") -> Any:
+    async def upload(
+        self, method: str, path: str, content: bytes, *, name: str, by: Member, field: str = "file"
+    ) -> Any:
         form = aiohttp.FormData()
         form.add_field(field, content, filename=name, content_type="image/png")
         headers = {"Authorization": f"Bearer {by.token}"}

@@ -176,7 +176,9 @@ class Demo:
         """Pay every second invoice, credit every fifth, once they are issued."""
         invoices: list[dict[str, Any]] = []
         for _ in range(100):
-            page = await self._client.call("GET", "/billing/v1/documents?everybody=true&kind=invoice&limit=100", by=admin)
+            page = await self._client.call(
+                "GET", "/billing/v1/documents?everybody=true&kind=invoice&limit=100", by=admin
+            )
             if len(page["data"]) == len(invoices) and len(invoices) >= 12:
                 break
             invoices = page["data"]

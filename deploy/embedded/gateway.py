@@ -51,7 +51,7 @@ class InternalGateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        _, name, rest = (scope["path"].split("/", 2) + ["", ""])[:3]
+        _, name, rest = ([*scope["path"].split("/", 2), "", ""])[:3]
         app = self._apps.get(name)
         if app is None:
             await problem_response(NotFound())(scope, receive, send)

@@ -240,7 +240,9 @@ def _unprivileged() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise PostgresError("PostgreSQL does not run as root and there is no user `postgres` or `nobody`: run as another user")
+    raise PostgresError(
+        "PostgreSQL does not run as root and there is no user `postgres` or `nobody`: run as another user"
+    )
 
 
 def _can_enter(path: Path, account: pwd.struct_passwd) -> bool:

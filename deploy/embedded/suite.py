@@ -52,7 +52,10 @@ class EmbeddedSuite:
         await self._prepare_databases()
         # The ports are taken before the services are made: their settings carry the addresses.
         public, internal = _Late(), _Late()
-        servers = [HttpServer(public, host="127.0.0.1", port=self._port), HttpServer(internal, host="127.0.0.1", port=0)]
+        servers = [
+            HttpServer(public, host="127.0.0.1", port=self._port),
+            HttpServer(internal, host="127.0.0.1", port=0),
+        ]
         self._port = servers[0].port
         suite = self._suite_settings(internal_port=servers[1].port)
         self.services = {name: make_service(name, self._settings(name, suite)) for name in SERVICES}

@@ -34,7 +34,9 @@ def digest_buyer(salt: bytes, buyer: dict[str, Any]) -> bytes:
 def link_hash(previous: bytes | None, content: dict[str, Any], buyer_digest: bytes) -> bytes:
     """Return a document's hash, which covers its predecessor's."""
     covered = {name: _plain(content[name]) for name in COVERED}
-    return hashlib.sha256((previous or b"") + orjson.dumps(covered, option=orjson.OPT_SORT_KEYS) + buyer_digest).digest()
+    return hashlib.sha256(
+        (previous or b"") + orjson.dumps(covered, option=orjson.OPT_SORT_KEYS) + buyer_digest
+    ).digest()
 
 
 def _plain(value: Any) -> Any:

@@ -23,7 +23,10 @@ async def invoice_due(database: Database, internal: Internal, tenant_id: UUID, *
     async with database.transaction(tenant_id) as session:
         if await find_seller(session) is None:
             return 0
-        waiting = [(order.id, await find_account_id(session, order.party_id)) for order in await due_orders(session, limit=BATCH)]
+        waiting = [
+            (order.id, await find_account_id(session, order.party_id))
+            for order in await due_orders(session, limit=BATCH)
+        ]
     for order_id, account_id in waiting:
         try:
             name, language = await contact_of(internal, tenant_id, account_id)

@@ -18,7 +18,13 @@ class AddressIn(In):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {"name": "A. Member", "street": "1 rue de la Paix", "postcode": "75002", "city": "Paris", "country": "FR"}
+            "example": {
+                "name": "A. Member",
+                "street": "1 rue de la Paix",
+                "postcode": "75002",
+                "city": "Paris",
+                "country": "FR",
+            }
         }
     )
 

@@ -53,7 +53,11 @@ async def list_locations(_: CurrentCaller, session: Session) -> list[LocationOut
 
 
 @router.post(
-    "/locations", status_code=201, dependencies=STAFF, summary="Add a location", responses=declared(UnknownTimeZone, RoleRequired)
+    "/locations",
+    status_code=201,
+    dependencies=STAFF,
+    summary="Add a location",
+    responses=declared(UnknownTimeZone, RoleRequired),
 )
 async def add_location(body: LocationIn, session: Session, response: Response) -> LocationOut:
     location = await places.add_location(session, **body.model_dump())
@@ -97,7 +101,11 @@ async def list_resources(
 
 
 @router.post(
-    "/resources", status_code=201, dependencies=STAFF, summary="Add a resource", responses=declared(LocationNotFound, RoleRequired)
+    "/resources",
+    status_code=201,
+    dependencies=STAFF,
+    summary="Add a resource",
+    responses=declared(LocationNotFound, RoleRequired),
 )
 async def add_resource(body: ResourceIn, session: Session, response: Response) -> ResourceOut:
     resource = await places.add_resource(session, **body.model_dump())
@@ -127,7 +135,9 @@ async def change_resource(
     return ResourceOut.model_validate(resource)
 
 
-@router.get("/resources/{resource_id}/availability", summary="Free slots of a local day", responses=declared(ResourceNotFound))
+@router.get(
+    "/resources/{resource_id}/availability", summary="Free slots of a local day", responses=declared(ResourceNotFound)
+)
 async def availability(resource_id: UUID, on: date, _: CurrentCaller, session: Session) -> list[SlotOut]:
     resource = await places.get_resource(session, resource_id)
     return [SlotOut.model_validate(slot) for slot in await slots.free_on(session, resource, on, now=utc_now())]
@@ -245,5 +255,3 @@ class LabelsIn(BaseModel, extra="forbid"):
 async def labels(body: LabelsIn, session: InternalSession) -> dict[str, dict[UUID, dict[str, str]]]:
     """Texts for reservations, for other services' pages; unknown ids are left out."""
     return {"labels": await label_reservations(session, body.ids)}
-
-

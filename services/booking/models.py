@@ -2,19 +2,33 @@
 
 from datetime import date, datetime, time
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Enum, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import TSTZRANGE, ExcludeConstraint, Range
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.db import TenantRow, model_base, uuid7
+from shared.db import TYPES, TenantRow, service_metadata, uuid7
 from shared.events.booking import CancelReason
-from shared.privacy.marks import Erase, Export, Row, Sweep, link, no_subject, not_personal, person_ref, personal, subject
+from shared.privacy.marks import (
+    Erase,
+    Export,
+    Row,
+    Sweep,
+    link,
+    no_subject,
+    not_personal,
+    person_ref,
+    personal,
+    subject,
+)
 
-Base: Any = model_base()
 KEPT_YEARS = "3 years"
+
+
+class Base(DeclarativeBase):
+    metadata = service_metadata()
+    type_annotation_map = TYPES
 
 
 class ResourceKind(StrEnum):
@@ -76,7 +90,9 @@ class Closure(TenantRow, Base):
     __table_args__ = (UniqueConstraint("location_id", "on"), {"info": no_subject("closed days")})
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7, info=not_personal("id"))
-    location_id: Mapped[UUID] = mapped_column(ForeignKey("locations.id", ondelete="CASCADE"), info=not_personal("location"))
+    location_id: Mapped[UUID] = mapped_column(
+        ForeignKey("locations.id", ondelete="CASCADE"), info=not_personal("location")
+    )
     on: Mapped[date] = mapped_column(info=not_personal("date"))
 
 

@@ -15,7 +15,9 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 class LocationIn(In):
     model_config = ConfigDict(
-        json_schema_extra={"example": {"name": "République", "address": "10 rue du Temple, Paris", "time_zone": "Europe/Paris"}}
+        json_schema_extra={
+            "example": {"name": "République", "address": "10 rue du Temple, Paris", "time_zone": "Europe/Paris"}
+        }
     )
 
     name: Name

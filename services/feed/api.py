@@ -98,13 +98,25 @@ async def delete_post(post_id: UUID, caller: CurrentCaller, session: Session, if
     await posts.delete_words(session, caller, post, if_match=if_match, now=utc_now())
 
 
-@router.put("/posts/{post_id}/pin", status_code=204, dependencies=STAFF, summary="Pin or unpin", responses=declared(PostNotFound, RoleRequired))
+@router.put(
+    "/posts/{post_id}/pin",
+    status_code=204,
+    dependencies=STAFF,
+    summary="Pin or unpin",
+    responses=declared(PostNotFound, RoleRequired),
+)
 async def pin(post_id: UUID, body: FlagIn, session: Session) -> None:
     post = await posts.get_post(session, post_id)
     post.pinned_at = utc_now() if body.on else None
 
 
-@router.put("/posts/{post_id}/lock", status_code=204, dependencies=STAFF, summary="Close or reopen for comments", responses=declared(PostNotFound, RoleRequired))
+@router.put(
+    "/posts/{post_id}/lock",
+    status_code=204,
+    dependencies=STAFF,
+    summary="Close or reopen for comments",
+    responses=declared(PostNotFound, RoleRequired),
+)
 async def lock(post_id: UUID, body: FlagIn, session: Session) -> None:
     post = await posts.get_post(session, post_id)
     post.locked_at = utc_now() if body.on else None

@@ -7,15 +7,19 @@ from uuid import UUID
 
 from sqlalchemy import Computed, Enum, ForeignKey, Index, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
-from shared.db import TenantRow, model_base, uuid7
+from shared.db import TYPES, TenantRow, service_metadata, uuid7
 from shared.privacy.marks import Erase, Export, Row, no_subject, not_personal, person_ref, personal, subject
 
-Base: Any = model_base()
 ORPHAN = "a thread stays readable without its author"
 WORDS: dict[str, Any] = {"export": Export.PORTABLE, "purpose": "news feed", "basis": "contract", "keep": "account"}
 SEARCHED = "to_tsvector('french', coalesce(body, '')) || to_tsvector('english', coalesce(body, ''))"
+
+
+class Base(DeclarativeBase):
+    metadata = service_metadata()
+    type_annotation_map = TYPES
 
 
 class ReactionKind(StrEnum):

@@ -6,9 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Enum, ForeignKey, Index, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.db import TenantRow, model_base, uuid7
+from shared.db import TYPES, TenantRow, service_metadata, uuid7
 from shared.privacy.marks import (
     Erase,
     Export,
@@ -22,7 +22,6 @@ from shared.privacy.marks import (
     subject,
 )
 
-Base: Any = model_base()
 KEPT_YEARS = "3 years"
 WORDS: dict[str, Any] = {"purpose": "help desk", "basis": "contract", "keep": KEPT_YEARS}
 OF_REQUESTER = Via("tickets", "id", "requester_id")
@@ -30,6 +29,11 @@ PAST = f"closed_at < :now - interval '{KEPT_YEARS}'"
 WORDS_PAST = Sweep(
     KEPT_YEARS, f"body IS NOT NULL AND ticket_id IN (SELECT id FROM tickets WHERE {PAST})", action="erase"
 )
+
+
+class Base(DeclarativeBase):
+    metadata = service_metadata()
+    type_annotation_map = TYPES
 
 
 class State(StrEnum):

@@ -15,7 +15,9 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 
 class TicketIn(In):
     model_config = ConfigDict(
-        json_schema_extra={"example": {"subject": "Door code", "body": "It refuses mine since Monday.", "category": "access"}}
+        json_schema_extra={
+            "example": {"subject": "Door code", "body": "It refuses mine since Monday.", "category": "access"}
+        }
     )
 
     subject: Annotated[str, StringConstraints(min_length=1, max_length=200)]

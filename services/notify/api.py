@@ -21,8 +21,8 @@ from services.notify.schemas import CountsOut, NoticeOut, PreferenceIn, Preferen
 from shared.auth import CurrentCaller, Session
 from shared.db import utc_now
 from shared.http import Page, Paging
-from shared.problems import NotFound, declared
 from shared.privacy.tombstones import is_erased
+from shared.problems import NotFound, declared
 
 router = APIRouter(tags=["notify"])
 OPEN: dict[str, Any] = {"security": []}
@@ -64,7 +64,9 @@ async def mark_all_read(caller: CurrentCaller, session: Session) -> None:
     await notices.mark_read(session, caller.account_id, None, now=utc_now())
 
 
-@router.put("/notices/{notice_id}/read", status_code=204, summary="Mark one as read", responses=declared(NoticeNotFound))
+@router.put(
+    "/notices/{notice_id}/read", status_code=204, summary="Mark one as read", responses=declared(NoticeNotFound)
+)
 async def mark_read(notice_id: UUID, caller: CurrentCaller, session: Session) -> None:
     await notices.mark_read(session, caller.account_id, notice_id, now=utc_now())
 
@@ -123,7 +125,7 @@ async def ask_to_unsubscribe(request: Request, token: Token) -> HTMLResponse:
 
 
 @router.get("/outbox", openapi_extra=OPEN, include_in_schema=False)
-async def show_outbox(request: Request, token: Token = "") -> HTMLResponse:  # noqa: S107 (no token, no page)
+async def show_outbox(request: Request, token: Token = "") -> HTMLResponse:
     """What was mailed, for the embedded mode; needs the address that `cowork run` prints."""
     settings = request.app.state.service.settings
     if not settings.outbox_page or not hmac.compare_digest(token, outbox_token(settings.digest_key.get_secret_value())):

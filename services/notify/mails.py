@@ -14,7 +14,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from services.notify.kinds import Kind
 
 TEMPLATES = Path(__file__).parent / "templates"
-_environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)  # noqa: S701 (plain text; HTML is escaped below)
+_environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
 
 
 @cache

@@ -7,16 +7,20 @@ from uuid import UUID
 
 from sqlalchemy import Date, Enum, Index, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import Text
 
 from services.notify.kinds import Channel, Kind, Mode
-from shared.db import TenantRow, model_base, uuid7
+from shared.db import TYPES, TenantRow, service_metadata, uuid7
 from shared.privacy.marks import Erase, Export, Row, Sweep, no_subject, not_personal, person_ref, personal, subject
 
-Base: Any = model_base()
 CHOICE: dict[str, Any] = {"export": Export.PORTABLE, "purpose": "notification", "basis": "contract", "keep": "account"}
 KEPT_DAYS = 180
+
+
+class Base(DeclarativeBase):
+    metadata = service_metadata()
+    type_annotation_map = TYPES
 
 
 class DeliveryState(StrEnum):
@@ -109,7 +113,9 @@ class Delivery(TenantRow, Base):
     about: Mapped[dict[str, Any]] = mapped_column(
         JSONB, info=personal("content.notice", erase=Erase.DELETE_ROW, **CHOICE)
     )
-    link_id: Mapped[UUID | None] = mapped_column(index=True, info=not_personal("identity's link, gone with the account"))
+    link_id: Mapped[UUID | None] = mapped_column(
+        index=True, info=not_personal("identity's link, gone with the account")
+    )
     state: Mapped[DeliveryState] = mapped_column(
         _names(DeliveryState), default=DeliveryState.WAITING, info=not_personal("enum")
     )

@@ -123,7 +123,11 @@ class Sender:
     async def _mark_sending(self, delivery: Delivery) -> bool:
         """Note that the server may have the mail from now on; False when the delivery is gone or was dropped."""
         marked = update(Delivery).where(Delivery.id == delivery.id, Delivery.state == DeliveryState.WAITING)
-        values = {"state": DeliveryState.SENDING, "attempts": Delivery.attempts + 1, "claimed_until": func.now() + CLAIM}
+        values = {
+            "state": DeliveryState.SENDING,
+            "attempts": Delivery.attempts + 1,
+            "claimed_until": func.now() + CLAIM,
+        }
         async with self._database.transaction(delivery.tenant_id) as session:
             row = await session.execute(marked.values(values).returning(Delivery.attempts))
             delivery.attempts = row.scalar() or 0

@@ -105,6 +105,8 @@ def _readable(collected: dict[str, dict[str, Any]], language: str) -> str:
         for table, content in found["tables"].items():
             parts.append(f"<h3>{html.escape(table)}</h3>")
             for row in content["rows"]:
-                cells = "".join(f"<tr><th>{html.escape(k)}<td>{html.escape(str(v))}" for k, v in row.items() if v is not None)
+                cells = "".join(
+                    f"<tr><th>{html.escape(k)}<td>{html.escape(str(v))}" for k, v in row.items() if v is not None
+                )
                 parts.append(f"<table>{cells}</table>")
     return page(TITLE[language], "".join(parts), language=language)

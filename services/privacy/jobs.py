@@ -20,9 +20,7 @@ async def advance_open_cases(service: Service) -> None:
     ledger = Ledger(settings.ledger_key.get_secret_value())
     redrive_after = timedelta(seconds=settings.redrive_seconds)
     for tenant_id in await tenant_ids(service.database):
-        await advance_cases(
-            service.database, service.internal, tenant_id, ledger=ledger, redrive_after=redrive_after
-        )
+        await advance_cases(service.database, service.internal, tenant_id, ledger=ledger, redrive_after=redrive_after)
 
 
 @jobs.every(seconds=1)

@@ -35,7 +35,13 @@ class Ledger:
         previous = await session.scalar(last)
         digest = self.digest(tenant_id, subject_id)
         link = hashlib.sha256((previous or b"") + digest + outcome.encode() + erased_at.isoformat().encode()).digest()
-        row = {"subject_hmac": digest, "outcome": outcome, "erased_at": erased_at, "previous_hash": previous, "hash": link}
+        row = {
+            "subject_hmac": digest,
+            "outcome": outcome,
+            "erased_at": erased_at,
+            "previous_hash": previous,
+            "hash": link,
+        }
         await session.execute(insert(LedgerEntry).values(row))
 
     async def knows(self, session: AsyncSession, tenant_id: UUID, subject_id: UUID) -> bool:

@@ -7,15 +7,19 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Enum, Identity, Index, LargeBinary, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.db import TenantRow, model_base, uuid7
+from shared.db import TYPES, TenantRow, service_metadata, uuid7
 from shared.events.privacy import ConsentPurpose
 from shared.privacy.marks import Erase, Export, Row, Sweep, no_subject, not_personal, person_ref, personal, subject
 
-Base: Any = model_base()
 PROOF: dict[str, Any] = {"export": Export.ACCESS, "purpose": "accountability", "basis": "legal_obligation"}
 EXPORT_DAYS = 7
+
+
+class Base(DeclarativeBase):
+    metadata = service_metadata()
+    type_annotation_map = TYPES
 
 
 class CaseState(StrEnum):
@@ -240,7 +244,9 @@ class LedgerEntry(Base):
         {"info": no_subject("keyed hashes")},
     )
 
-    position: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True, info=not_personal("order"))
+    position: Mapped[int] = mapped_column(
+        BigInteger, Identity(always=True), primary_key=True, info=not_personal("order")
+    )
     subject_hmac: Mapped[bytes] = mapped_column(LargeBinary, unique=True, info=not_personal("keyed hash"))
     outcome: Mapped[str] = mapped_column(info=not_personal("enum"))
     erased_at: Mapped[datetime] = mapped_column(info=not_personal("instant"))

@@ -38,7 +38,15 @@ def register_of(manifests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def to_markdown(entries: Iterable[dict[str, Any]], language: str) -> str:
     """Return the register as a table."""
     rows = [
-        [e["service"], e["purpose"], e["basis"], ", ".join(e["categories"]), e["keep"], ", ".join(e["erase"]), NOBODY[language]]
+        [
+            e["service"],
+            e["purpose"],
+            e["basis"],
+            ", ".join(e["categories"]),
+            e["keep"],
+            ", ".join(e["erase"]),
+            NOBODY[language],
+        ]
         for e in entries
     ]
     lines = [HEADS[language], ["---"] * len(HEADS[language]), *rows]

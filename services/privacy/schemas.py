@@ -49,7 +49,9 @@ class OfficerIn(In):
 
 
 class RequestIn(In):
-    model_config = ConfigDict(json_schema_extra={"example": {"kind": "objection", "body": "Please stop measuring my use."}})
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"kind": "objection", "body": "Please stop measuring my use."}}
+    )
 
     kind: RequestKind
     body: Annotated[str, StringConstraints(min_length=1, max_length=10_000)]

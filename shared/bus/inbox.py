@@ -87,7 +87,12 @@ class Inbox:
         self, session: AsyncSession, envelope: Envelope, delivery: Delivery, *, waits_its_turn: bool
     ) -> Outcome:
         crash("consumer.before_inbox")
-        parameters = {"event_id": envelope.id, "type": envelope.type, "tenant": str(envelope.tenant_id), "key": envelope.key}
+        parameters = {
+            "event_id": envelope.id,
+            "type": envelope.type,
+            "tenant": str(envelope.tenant_id),
+            "key": envelope.key,
+        }
         _, is_fresh, is_blocked = (await session.execute(_OPEN, parameters)).one()
         session.info["tenant_id"] = envelope.tenant_id
         if is_fresh and is_blocked and waits_its_turn and not self._consumers.overtakes(envelope.type):
@@ -128,5 +133,3 @@ async def _advance(session: AsyncSession, envelope: Envelope) -> bool:
         index_elements=["type", "key"], set_={"epoch": envelope.epoch, "version": envelope.version}, where=newer
     )
     return (await session.execute(statement.returning(watermarks.c.key))).scalar() is not None
-
-

@@ -5,7 +5,8 @@ import random
 from collections import deque
 
 import structlog
-from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.bus.contracts import Envelope, Undecodable
 from shared.bus.inbox import Inbox
@@ -77,7 +78,7 @@ class Lanes:
             envelope, delivery = lane[0]
             try:
                 await self._settle(envelope, delivery)
-            except Exception as error:  # noqa: BLE001 (the bus loop: nothing may leave the lane)
+            except Exception as error:
                 log.warning("consumer.database_down", event_id=str(envelope.id), exc_info=error)
                 self.down.set()
                 return
@@ -97,10 +98,12 @@ class Lanes:
             except Undecodable as error:
                 await self._park(envelope, delivery, state="dead", reason=str(error))
                 break
-            except Exception as error:  # noqa: BLE001 (a reaction may raise anything; the event is kept)
+            except Exception as error:
                 if is_database_down(error) and loop.time() + backoff > deadline:
                     raise DatabaseDown from error
-                log.warning("consumer.attempt_failed", event_id=str(envelope.id), event_type=envelope.type, exc_info=error)
+                log.warning(
+                    "consumer.attempt_failed", event_id=str(envelope.id), event_type=envelope.type, exc_info=error
+                )
                 if loop.time() + backoff > deadline:
                     await self._park(envelope, delivery, state="retry", reason=type(error).__name__)
                     break
@@ -119,10 +122,8 @@ class Lanes:
             async with self._database.transaction() as session:
                 await park_undecodable(session, delivery.body, reason=reason)
                 await delivery.settle(session)
-        except Exception as error:  # noqa: BLE001 (kept by the transport and delivered again)
+        except Exception as error:
             log.warning("consumer.database_down", exc_info=error)
             self.down.set()
             return
         await delivery.acknowledge()
-
-

@@ -1,6 +1,7 @@
 """Writing: an event is a row of the business transaction, so it exists exactly when its cause does."""
 
 from contextvars import ContextVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert
@@ -35,7 +36,7 @@ async def publish_all(session: AsyncSession, events: list[tuple[Event, int]], *,
     if not events:
         return []
     cause = handling.get()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for event, version in events:
         envelope = Envelope(
             id=uuid7(),
@@ -67,7 +68,7 @@ async def publish_all(session: AsyncSession, events: list[tuple[Event, int]], *,
     return [row["event_id"] for row in rows]
 
 
-def _log_row(envelope: Envelope, event: Event) -> dict[str, object]:
+def _log_row(envelope: Envelope, event: Event) -> dict[str, Any]:
     return {
         "event_id": envelope.id,
         "tenant_id": envelope.tenant_id,

@@ -98,7 +98,16 @@ async def put_back(database: Database, position: int, *, attempts: int, reason: 
 async def list_parked(session: AsyncSession, *, limit: int = 100) -> list[Parked]:
     """Return parked events, oldest first."""
     table = inbox_parked.c
-    columns = (table.event_id, table.type, table.key, table.state, table.reason, table.attempts, table.parked_at, table.retry_at)
+    columns = (
+        table.event_id,
+        table.type,
+        table.key,
+        table.state,
+        table.reason,
+        table.attempts,
+        table.parked_at,
+        table.retry_at,
+    )
     rows = await session.execute(select(*columns).order_by(table.position).limit(limit))
     return [Parked(*row) for row in rows]
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Select, bindparam, delete, select, text, update
+from sqlalchemy import CursorResult, Select, Update, bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import Uuid
@@ -24,7 +24,9 @@ async def redact_subjects(session: AsyncSession, subject_ids: Collection[UUID], 
     unrelayed: Select[tuple[int]] = select(outbox.c.position)
     later = update(event_log).where(about, event_log.c.redact_on_relay == 0, event_log.c.position.in_(unrelayed))
     marked = _count(await session.execute(later.values(redact_on_relay=1)))
-    emptied = _count(await session.execute(_empty(update(event_log).where(about, event_log.c.position.not_in(unrelayed)))))
+    emptied = _count(
+        await session.execute(_empty(update(event_log).where(about, event_log.c.position.not_in(unrelayed))))
+    )
     parked = inbox_parked.c.subject_ids.op("&&")(subjects) & inbox_parked.c.type.not_in(keep_types)
     await session.execute(delete(inbox_parked).where(parked))
     keys = [str(subject) for subject in subject_ids]
@@ -35,9 +37,7 @@ async def redact_subjects(session: AsyncSession, subject_ids: Collection[UUID], 
 async def redact_tenant(session: AsyncSession, tenant_id: UUID, *, keep_types: Collection[str]) -> int:
     """Empty every log row of a tenant that names a person; `keep_types` as in `redact_subjects`."""
     about = (
-        (event_log.c.tenant_id == tenant_id)
-        & (event_log.c.subject_ids != EMPTY)
-        & event_log.c.type.not_in(keep_types)
+        (event_log.c.tenant_id == tenant_id) & (event_log.c.subject_ids != EMPTY) & event_log.c.type.not_in(keep_types)
     )
     unrelayed: Select[tuple[int]] = select(outbox.c.position)
     await session.execute(update(event_log).where(about, event_log.c.position.in_(unrelayed)).values(redact_on_relay=1))
@@ -46,8 +46,8 @@ async def redact_tenant(session: AsyncSession, tenant_id: UUID, *, keep_types: C
     return _count(await session.execute(_empty(update(event_log).where(about, event_log.c.position.not_in(unrelayed)))))
 
 
-def _empty(statement: object) -> object:
-    return statement.values(data=None, key=None, subject_ids=EMPTY, redacted_at=text("now()"))  # type: ignore[attr-defined]
+def _empty(statement: Update) -> Update:
+    return statement.values(data=None, key=None, subject_ids=EMPTY, redacted_at=text("now()"))
 
 
 def _count(result: object) -> int:

@@ -23,10 +23,7 @@ IDLE_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 5.0
 
 _NEXT = (
-    select(event_log)
-    .join(outbox, outbox.c.position == event_log.c.position)
-    .order_by(outbox.c.position)
-    .limit(BATCH)
+    select(event_log).join(outbox, outbox.c.position == event_log.c.position).order_by(outbox.c.position).limit(BATCH)
 )
 
 
@@ -141,9 +138,7 @@ async def redrive(database: Database, *, since: datetime) -> int:
         return len((await session.execute(_REDRIVE, {"since": since})).all())
 
 
-_STATUS = text(
-    "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox"
-)
+_STATUS = text("SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox")
 
 
 async def outbox_status(session: AsyncSession) -> tuple[int, float]:

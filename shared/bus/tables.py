@@ -75,7 +75,9 @@ inbox_parked = Table(
     Column("type", Text, nullable=False, info=not_personal("event name")),
     Column("key", Text, nullable=False, info=person_ref(erase=Erase.DELETE_ROW)),
     Column("body", LargeBinary, nullable=False, info=person_ref(erase=Erase.DELETE_ROW)),
-    Column("subject_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'"), info=person_ref(erase=Erase.DELETE_ROW)),
+    Column(
+        "subject_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'"), info=person_ref(erase=Erase.DELETE_ROW)
+    ),
     Column("state", Text, nullable=False, info=not_personal("enum")),
     Column("reason", Text, nullable=False, info=not_personal("error class and code, no input")),
     Column("attempts", Integer, nullable=False, server_default=text("0"), info=not_personal("count")),

@@ -4,7 +4,8 @@ Inside business transactions a NOTIFY serializes commits (it cost 18 % with 16 w
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 from sqlalchemy import text
@@ -39,7 +40,7 @@ class Notifier:
             log.info("relay.wake_lost", exc_info=error)
 
 
-async def listen(database: Database, wake: Callable[[], Awaitable[None]]) -> None:
+async def listen(database: Database, wake: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Call `wake` at every NOTIFY, on a connection of its own, until cancelled."""
     loop = asyncio.get_running_loop()
 

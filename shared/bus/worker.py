@@ -56,7 +56,12 @@ class BusWorker:
         database.wake_relay = self.relay.wake
 
     async def run(self) -> None:
-        supervised: list[Callable[[], Awaitable[None]]] = [self._consume, self._retry_parked, self._drain, self._observe]
+        supervised: list[Callable[[], Awaitable[None]]] = [
+            self._consume,
+            self._retry_parked,
+            self._drain,
+            self._observe,
+        ]
         tasks = [asyncio.create_task(self._supervise(work)) for work in supervised]
         tasks.append(asyncio.create_task(listen(self._database, self.relay.wake)))
         relaying = asyncio.create_task(self.relay.run())
@@ -83,7 +88,7 @@ class BusWorker:
             started = loop.time()
             try:
                 await work()
-            except Exception as error:  # noqa: BLE001 (the bus loop outlives every failure of its parts)
+            except Exception as error:
                 log.warning("bus.restarting", job=work.__name__, exc_info=error)
             if loop.time() - started > MAX_BACKOFF_SECONDS * 2:
                 backoff = 0.1
@@ -135,7 +140,7 @@ class BusWorker:
             await self._inbox.handle(envelope, Delivery(body, settle, acknowledge), waits_its_turn=False)
         except Undecodable as error:
             await put_back(self._database, position, attempts=MAX_ATTEMPTS, reason=str(error))
-        except Exception as error:  # noqa: BLE001 (a reaction may raise anything; the event is kept)
+        except Exception as error:
             log.warning("parked.attempt_failed", attempt=attempts, exc_info=error)
             await put_back(self._database, position, attempts=attempts, reason=type(error).__name__)
         crash("parked.after_attempt")

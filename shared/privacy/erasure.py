@@ -86,7 +86,9 @@ class Eraser:
     async def redrive_tenant(self, session: AsyncSession, *, case_id: UUID) -> None:
         """List a tenant's remaining accounts again, so that the batches and the receipt are repeated."""
         await self._open(session, case_id, account_id=None, content=ContentChoice.REMOVE, again=True)
-        await session.execute(update(erasures).where(erasures.c.case_id == case_id).values(outcome=None, answered_at=None))
+        await session.execute(
+            update(erasures).where(erasures.c.case_id == case_id).values(outcome=None, answered_at=None)
+        )
         await self._list_accounts(session, case_id)
 
     async def erase_batch(self, database: Database) -> bool:
@@ -138,7 +140,9 @@ class Eraser:
             "is_tenant": account_id is None,
             "content": content,
         }
-        opened = await session.execute(upsert(erasures).values(row).on_conflict_do_nothing().returning(erasures.c.case_id))
+        opened = await session.execute(
+            upsert(erasures).values(row).on_conflict_do_nothing().returning(erasures.c.case_id)
+        )
         return opened.scalar() is not None or again
 
     async def _is_held(self, session: AsyncSession, account_id: UUID) -> bool:
@@ -186,7 +190,9 @@ class Eraser:
         counts: list[RuleCount],
         retained: list[RetainedRows],
     ) -> None:
-        statement = update(erasures).where(erasures.c.case_id == case_id).values(outcome=outcome, answered_at=func.now())
+        statement = (
+            update(erasures).where(erasures.c.case_id == case_id).values(outcome=outcome, answered_at=func.now())
+        )
         row = (await session.execute(statement.returning(erasures))).one()
         common = {
             "tenant_id": row.tenant_id,
@@ -200,7 +206,9 @@ class Eraser:
             await publish(session, self._tenant_receipt(**common, accounts=row.done))
         else:
             await publish(session, self._account_receipt(**common, account_id=row.account_id))
-        seconds = await session.scalar(text("SELECT extract(epoch FROM clock_timestamp() - :at)"), {"at": row.started_at})
+        seconds = await session.scalar(
+            text("SELECT extract(epoch FROM clock_timestamp() - :at)"), {"at": row.started_at}
+        )
         ERASURE_SECONDS.labels(self.service).observe(float(seconds or 0))
 
     async def delete_files(self, database: Database, files: Files, *, limit: int = 200) -> int:
@@ -244,7 +252,9 @@ async def _next_tenant_case(database: Database) -> tuple[UUID, UUID] | None:
 
 async def _take_batch(session: AsyncSession, case_id: UUID) -> list[UUID]:
     mine = erasure_subjects.c.case_id == case_id
-    batch = select(erasure_subjects.c.account_id).where(mine).order_by(erasure_subjects.c.account_id).limit(BATCH_ACCOUNTS)
+    batch = (
+        select(erasure_subjects.c.account_id).where(mine).order_by(erasure_subjects.c.account_id).limit(BATCH_ACCOUNTS)
+    )
     statement = delete(erasure_subjects).where(mine, erasure_subjects.c.account_id.in_(batch))
     return list((await session.execute(statement.returning(erasure_subjects.c.account_id))).scalars())
 
@@ -263,5 +273,3 @@ def _merge_retained(known: list[dict[str, object]], more: list[RetainedRows]) ->
         key = row["rule"], row["ground"], row["until"]
         merged[key] = {**row, "count": row["count"] + merged[key]["count"]} if key in merged else row
     return list(merged.values())
-
-

@@ -56,7 +56,7 @@ async def publish_manifest(service: "Service") -> None:
 
 
 async def _is_published(session: AsyncSession, digest: str) -> bool:
-    found = text("SELECT EXISTS (SELECT FROM event_log WHERE type LIKE '%.manifest.published.v1' AND data->>'digest' = :digest)")
+    found = text(
+        "SELECT EXISTS (SELECT FROM event_log WHERE type LIKE '%.manifest.published.v1' AND data->>'digest' = :digest)"
+    )
     return bool(await session.scalar(found, {"digest": digest}))
-
-

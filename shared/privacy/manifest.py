@@ -90,6 +90,7 @@ def _table_content(table: Table) -> dict[str, Any]:
 
 def _column_content(column: Column[Any]) -> dict[str, Any]:
     mark = column_mark(column)
+    kind: dict[str, Any]
     match mark:
         case Personal():
             kind = {

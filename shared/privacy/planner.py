@@ -7,7 +7,7 @@ afterwards, and `remaining` counts what is left for a later verification.
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -158,8 +158,8 @@ async def _count_retained(session: AsyncSession, rule: RetainRule, bound: dict[s
     return [RetainedRows(rule=rule.name, ground=rule.ground, until=_day(until), count=count) for until, count in rows]
 
 
-def _day(until: Any) -> date | None:
-    return until.date() if hasattr(until, "date") else until
+def _day(until: date | None) -> date | None:
+    return until.date() if isinstance(until, datetime) else until
 
 
 def _depth(table: Table) -> int:
@@ -198,9 +198,10 @@ def _rules(table: Table) -> Iterator[Rule]:
     for column in table.columns:
         found = column_mark(column)
         # RETAIN: an erasure case names its account until it is completed.
-        if isinstance(found, PersonRef) and isinstance(column.type, Uuid) and column.name != owner:
-            if found.erase is not Erase.RETAIN:
-                yield _second_person(table, column, found)
+        if not isinstance(found, PersonRef) or not isinstance(column.type, Uuid) or column.name == owner:
+            continue
+        if found.erase is not Erase.RETAIN:
+            yield _second_person(table, column, found)
 
 
 def _is_reference(column: Column[Any]) -> bool:
@@ -215,7 +216,9 @@ def _own_rows(table: Table, mark: Subject) -> Iterator[Rule]:
     owner = owner_condition(mark)
     if mark.row is Row.DELETE or _deletes_row(table):
         condition = _erased(mark, owner)
-        orphanless = _erased(mark, "true" if mark.via or not table.columns[mark.column].nullable else f"{mark.column} IS NOT NULL")
+        orphanless = _erased(
+            mark, "true" if mark.via or not table.columns[mark.column].nullable else f"{mark.column} IS NOT NULL"
+        )
         yield Rule(
             name=table.name,
             erase=_counted(f"DELETE FROM {table.name} WHERE {condition} RETURNING 1", clean="true"),
@@ -290,11 +293,16 @@ def _second_person(table: Table, column: Column[Any], mark: PersonRef) -> Rule:
     remaining = f"SELECT count(*) FROM {table.name} WHERE {column.name} = ANY(:accounts)"
     if mark.erase is Erase.DELETE_ROW:
         erase = f"DELETE FROM {table.name} WHERE {column.name} = ANY(:accounts) RETURNING 1"
-        return Rule(name, _counted(erase, clean="true"), remaining, f"SELECT count(*) FROM {table.name}" + _own_tenant(table))
+        return Rule(
+            name, _counted(erase, clean="true"), remaining, f"SELECT count(*) FROM {table.name}" + _own_tenant(table)
+        )
     if mark.erase is Erase.SURROGATE:
         value, left = f"surrogate(:salt, {mark.scope}::text, {column.name})", "SELECT 0"
     else:
-        value, left = "NULL", f"SELECT count(*) FROM {table.name} WHERE {column.name} IS NOT NULL" + _own_tenant(table, "AND")
+        value, left = (
+            "NULL",
+            f"SELECT count(*) FROM {table.name} WHERE {column.name} IS NOT NULL" + _own_tenant(table, "AND"),
+        )
     erase = f"UPDATE {table.name} SET {column.name} = {value} WHERE {column.name} = ANY(:accounts) RETURNING 1"
     return Rule(name, _counted(erase, clean="true"), remaining, left)
 

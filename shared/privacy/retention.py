@@ -51,7 +51,9 @@ def _rules(manifest: Manifest) -> Iterator[_SweepRule]:
         due = f"SELECT count(*) FROM {table.name} WHERE ({sweep.due}){held}"
         batch = f"ctid IN (SELECT ctid FROM {table.name} WHERE ({sweep.due}){held} LIMIT {BATCH_ROWS})"
         files = _files(table, batch)
-        change = f"DELETE FROM {table.name}" if sweep.action == "delete" else f"UPDATE {table.name} SET {_emptied(table)}"
+        change = (
+            f"DELETE FROM {table.name}" if sweep.action == "delete" else f"UPDATE {table.name} SET {_emptied(table)}"
+        )
         yield _SweepRule(table.name, sweep.keep, due, f"{files}{change} WHERE {batch}")
 
 

@@ -27,7 +27,11 @@ async def start(databases: Databases, mint: TokenMint, tmp_path_factory: Any) ->
         nobody = dict.fromkeys(SERVICES, "http://127.0.0.1:9")
         suite = SuiteSettings(files_url=folder.as_uri(), internal_urls=nobody, **more.pop("suite", {}))
         values = settings(
-            suite=suite, database_url=urls.app, client_secret="test-secret", digest_key="k" * 32, **{"pool_size": 10, **more}
+            suite=suite,
+            database_url=urls.app,
+            client_secret="test-secret",
+            digest_key="k" * 32,
+            **{"pool_size": 10, **more},
         )
         keys = {} if owns_keys else {"fetch_keys": mint.fetch_keys}
         under_test = ServiceUnderTest(create_service(values, **keys), mint)

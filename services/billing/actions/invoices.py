@@ -121,7 +121,9 @@ def _credited_lines(invoice: Document, amount_minor: int, reason: str) -> list[d
     return lines
 
 
-async def _finalize(session: AsyncSession, content: dict[str, Any], buyer: dict[str, Any], *, now: datetime) -> Document:
+async def _finalize(
+    session: AsyncSession, content: dict[str, Any], buyer: dict[str, Any], *, now: datetime
+) -> Document:
     year, kind = now.year, content["kind"]
     content = {
         **content,

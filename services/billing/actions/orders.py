@@ -36,7 +36,9 @@ async def list_prices(session: AsyncSession) -> Sequence[Price]:
     return (await session.execute(offered)).scalars().all()
 
 
-async def change_price(session: AsyncSession, price_id: UUID, *, changes: dict[str, Any], if_match: str | None) -> Price:
+async def change_price(
+    session: AsyncSession, price_id: UUID, *, changes: dict[str, Any], if_match: str | None
+) -> Price:
     price = await session.get(Price, price_id)
     if price is None:
         raise PriceNotFound
@@ -200,5 +202,3 @@ async def due_orders(session: AsyncSession, *, limit: int) -> Sequence[Order]:
     """Return executed orders without an invoice, oldest first."""
     statement = select(Order).where(Order.state == OrderState.DUE).order_by(Order.created_at).limit(limit)
     return (await session.execute(statement)).scalars().all()
-
-

@@ -18,7 +18,9 @@ ADDRESS = ("name", "street", "postcode", "city", "country")
 
 async def find_party_id(session: AsyncSession, account_id: UUID) -> UUID | None:
     """Return the party of an account, or None when it has never bought anything (or is erased)."""
-    found: UUID | None = await session.scalar(select(AccountParty.party_id).where(AccountParty.account_id == account_id))
+    found: UUID | None = await session.scalar(
+        select(AccountParty.party_id).where(AccountParty.account_id == account_id)
+    )
     return found
 
 
@@ -35,7 +37,9 @@ async def ensure_party(session: AsyncSession, account_id: UUID) -> UUID:
         return known
     tenant_id, party_id = tenant_of(session), uuid7()
     row = {"tenant_id": tenant_id, "account_id": account_id, "party_id": party_id}
-    made = await session.execute(upsert(AccountParty).values(row).on_conflict_do_nothing().returning(AccountParty.party_id))
+    made = await session.execute(
+        upsert(AccountParty).values(row).on_conflict_do_nothing().returning(AccountParty.party_id)
+    )
     if made.scalar() is None:
         return await ensure_party(session, account_id)
     await session.execute(insert(Party).values(id=party_id, tenant_id=tenant_id, version=1))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from services.billing.actions import invoices, parties
 from services.billing.chain import verify_chain
 from services.billing.errors import CreditExceedsInvoice, DocumentNotFound
-from services.billing.models import Claim, Document, DocumentKind
+from services.billing.models import Claim, Document, DocumentKind, Payment
 from services.billing.numbering import printed
 from services.billing.pdf import print_document
 from services.billing.schemas import ChainOut, CreditIn, DocumentOut, PaymentIn, PaymentOut
@@ -77,7 +77,7 @@ async def record_payment(
     invoice = await _invoice(session, document_id)
     payment = await once(
         lambda: invoices.record_payment(session, invoice, **body.model_dump()),
-        lambda made: session.get_one(invoices.Payment, made),
+        lambda made: session.get_one(Payment, made),
     )
     return PaymentOut.model_validate(payment)
 

@@ -6,7 +6,14 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from services.billing.actions import orders, parties
-from services.billing.errors import AddressNotFound, MemberUnknown, PriceNotFound, QuoteAnswered, QuoteExpired, QuoteNotFound
+from services.billing.errors import (
+    AddressNotFound,
+    MemberUnknown,
+    PriceNotFound,
+    QuoteAnswered,
+    QuoteExpired,
+    QuoteNotFound,
+)
 from services.billing.invoicing import NAMELESS, contact_of
 from services.billing.models import OrderOrigin, Quote
 from services.billing.numbering import printed
@@ -35,7 +42,9 @@ STAFF = [requires(Role.MANAGER, Role.ADMIN)]
 MATCH = (PreconditionFailed, PreconditionRequired)
 
 
-@router.put("/seller", dependencies=[requires(Role.ADMIN)], summary="Enter who sells", responses=declared(RoleRequired, *MATCH))
+@router.put(
+    "/seller", dependencies=[requires(Role.ADMIN)], summary="Enter who sells", responses=declared(RoleRequired, *MATCH)
+)
 async def set_seller(body: SellerIn, session: Session, response: Response, if_match: IfMatch = None) -> dict[str, Any]:
     details = body.model_dump(exclude_none=True)
     seller = await parties.set_seller(session, details=details, if_match=if_match)
@@ -74,7 +83,9 @@ async def list_prices(_: CurrentCaller, session: Session) -> list[PriceOut]:
     return [PriceOut.model_validate(price) for price in await orders.list_prices(session)]
 
 
-@router.post("/prices", status_code=201, dependencies=STAFF, summary="Offer a product", responses=declared(RoleRequired))
+@router.post(
+    "/prices", status_code=201, dependencies=STAFF, summary="Offer a product", responses=declared(RoleRequired)
+)
 async def add_price(body: PriceIn, session: Session, response: Response) -> PriceOut:
     price = await orders.add_price(session, **body.model_dump())
     set_etag(response, price.version)

@@ -4,11 +4,16 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Enum
+from sqlalchemy.orm import DeclarativeBase
 
-from shared.db import model_base
+from shared.db import TYPES, service_metadata
 from shared.privacy.marks import Export, Via
 
-Base: Any = model_base()
+
+class Base(DeclarativeBase):
+    metadata = service_metadata()
+    type_annotation_map = TYPES
+
 
 # Documents know a party, never an account; this one table joins the two, and its row goes at erasure.
 OF_BUYER = Via("account_parties", "party_id", "account_id")

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -86,7 +86,9 @@ class Document(TenantRow, Base):
     salt: Mapped[bytes | None] = mapped_column(
         LargeBinary, info=personal("digest.salt", erase=Erase.RETAIN, **{**LEGAL, "export": "none"})
     )
-    buyer_digest: Mapped[bytes] = mapped_column(LargeBinary, info=not_personal("salted digest; random once the salt is gone"))
+    buyer_digest: Mapped[bytes] = mapped_column(
+        LargeBinary, info=not_personal("salted digest; random once the salt is gone")
+    )
     previous_hash: Mapped[bytes | None] = mapped_column(LargeBinary, info=not_personal("chain"))
     hash: Mapped[bytes] = mapped_column(LargeBinary, info=not_personal("chain"))
     finalized_at: Mapped[datetime] = mapped_column(info=not_personal("instant"))

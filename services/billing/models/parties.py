@@ -18,7 +18,9 @@ class Seller(TenantRow, Base):
     __table_args__ = ({"info": no_subject("the operator, an organisation")},)
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7, info=not_personal("id"))
-    details: Mapped[dict[str, Any]] = mapped_column(JSONB, info=not_personal("an organisation's name, address, numbers"))
+    details: Mapped[dict[str, Any]] = mapped_column(
+        JSONB, info=not_personal("an organisation's name, address, numbers")
+    )
     version: Mapped[int] = mapped_column(default=1, info=not_personal("version"))
 
 

@@ -16,5 +16,6 @@ async def label_reservations(session: AsyncSession, ids: Sequence[UUID]) -> dict
     )
     rows = await session.execute(columns.where(Reservation.id.in_(ids)))
     return {
-        row.id: {"text": f"{row.name}, {row.starts_at:%Y-%m-%d %H:%M} UTC", "url": f"/reservations/{row.id}"} for row in rows
+        row.id: {"text": f"{row.name}, {row.starts_at:%Y-%m-%d %H:%M} UTC", "url": f"/reservations/{row.id}"}
+        for row in rows
     }

@@ -41,7 +41,9 @@ async def reserve(
     unit_no = await _find_free_unit(session, resource, slot)
     if unit_no is None:
         free = await nearest_free(session, resource, slot, now=now)
-        raise SlotTaken(nearest=[{"starts_at": s.starts_at.isoformat(), "ends_at": s.ends_at.isoformat()} for s in free])
+        raise SlotTaken(
+            nearest=[{"starts_at": s.starts_at.isoformat(), "ends_at": s.ends_at.isoformat()} for s in free]
+        )
     row = {
         "id": uuid7(),
         "tenant_id": tenant_of(session),

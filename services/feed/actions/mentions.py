@@ -39,7 +39,9 @@ async def add_mentions(
 async def mentions_in(session: AsyncSession, words_ids: Sequence[UUID]) -> dict[UUID, dict[int, UUID | None]]:
     """Return whom each text mentions, by number; None for somebody who is erased."""
     found: dict[UUID, dict[int, UUID | None]] = {one: {} for one in words_ids}
-    rows = await session.execute(select(Mention.words_id, Mention.n, Mention.account_id).where(Mention.words_id.in_(words_ids)))
+    rows = await session.execute(
+        select(Mention.words_id, Mention.n, Mention.account_id).where(Mention.words_id.in_(words_ids))
+    )
     for words_id, n, account_id in rows:
         found[words_id][n] = account_id
     return found

@@ -14,7 +14,7 @@ from shared.bus import publish
 from shared.db import tenant_of, uuid7
 from shared.events.identity import SecurityAlerted, SecurityKind
 
-_INSERT = SecurityEntry.__table__.insert()
+_INSERT = insert(SecurityEntry)
 
 
 async def record(

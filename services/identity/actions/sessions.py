@@ -24,7 +24,7 @@ UNUSED_DAYS = timedelta(days=30)
 # Parallel requests of one device all present the token that the first of them has just rotated.
 GRACE = timedelta(seconds=30)
 
-_INSERT = SessionRow.__table__.insert()
+_INSERT = insert(SessionRow)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,15 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Enum, ForeignKey
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.db import model_base
+from shared.db import TYPES, service_metadata
 from shared.privacy.marks import Erase, Export, person_ref, personal
 
 
-class Base(model_base()):  # type: ignore[misc]
-    __abstract__ = True
+class Base(DeclarativeBase):
+    metadata = service_metadata()
+    type_annotation_map = TYPES
 
 
 def stored(kind: type[StrEnum]) -> Enum:

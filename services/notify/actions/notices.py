@@ -19,7 +19,12 @@ BATCH = 1000
 
 
 async def tell(
-    session: AsyncSession, accounts: Iterable[UUID | None], kind: Kind, *, about: dict[str, Any], link_id: UUID | None = None
+    session: AsyncSession,
+    accounts: Iterable[UUID | None],
+    kind: Kind,
+    *,
+    about: dict[str, Any],
+    link_id: UUID | None = None,
 ) -> None:
     """Notify accounts of the event being handled, on the channels that each of them wants.
 
@@ -92,7 +97,11 @@ async def list_notices(
     if after is not None:
         at, id_ = after
         mine = mine.where((Notice.created_at < at) | ((Notice.created_at == at) & (Notice.id < id_)))
-    return (await session.execute(mine.order_by(Notice.created_at.desc(), Notice.id.desc()).limit(limit + 1))).scalars().all()
+    return (
+        (await session.execute(mine.order_by(Notice.created_at.desc(), Notice.id.desc()).limit(limit + 1)))
+        .scalars()
+        .all()
+    )
 
 
 async def count_notices(session: AsyncSession, account_id: UUID) -> tuple[int, int]:
@@ -113,10 +122,7 @@ async def mark_seen(session: AsyncSession, account_id: UUID, *, now: datetime) -
 async def mark_read(session: AsyncSession, account_id: UUID, notice_id: UUID | None, *, now: datetime) -> None:
     """Mark one notice, or all for None. Raises NoticeNotFound."""
     mine = update(Notice).where(Notice.account_id == account_id)
-    if notice_id is not None:
-        mine = mine.where(Notice.id == notice_id)
-    else:
-        mine = mine.where(Notice.read_at.is_(None))
+    mine = mine.where(Notice.id == notice_id) if notice_id is not None else mine.where(Notice.read_at.is_(None))
     done = mine.values(read_at=func.coalesce(Notice.read_at, now), seen_at=func.coalesce(Notice.seen_at, now))
     marked = (await session.execute(done.returning(Notice.id))).all()
     if notice_id is not None and not marked:

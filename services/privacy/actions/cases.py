@@ -141,14 +141,10 @@ async def redrive_late(session: AsyncSession, case: Case, *, after: timedelta, n
         return []
     late = [a.service for a in await answers_of(session, case.id) if a.outcome not in SETTLED or a.remaining]
     for service in late:
-        event = ErasureRedriven(
-            tenant_id=case.tenant_id, case_id=case.id, account_id=case.account_id, service=service
-        )
+        event = ErasureRedriven(tenant_id=case.tenant_id, case_id=case.id, account_id=case.account_id, service=service)
         await publish(session, event, version=case.version)
     if late:
-        await session.execute(
-            update(Case).where(Case.id == case.id).values(redriven_at=now, version=Case.version + 1)
-        )
+        await session.execute(update(Case).where(Case.id == case.id).values(redriven_at=now, version=Case.version + 1))
     return late
 
 

@@ -25,7 +25,15 @@ from shared.bus import publish
 from shared.db import tenant_of, uuid7
 from shared.events import SERVICES
 from shared.events.identity import Role
-from shared.events.privacy import ConsentChanged, ConsentPurpose, HoldGround, HoldLifted, HoldPlaced, RequestAnswered, RequestOpened
+from shared.events.privacy import (
+    ConsentChanged,
+    ConsentPurpose,
+    HoldGround,
+    HoldLifted,
+    HoldPlaced,
+    RequestAnswered,
+    RequestOpened,
+)
 from shared.http import check_match
 
 

@@ -10,7 +10,16 @@ from services.privacy.actions import cases, policies, rights
 from services.privacy.api.rights import show_request
 from services.privacy.errors import ExtensionTooLate, RequestClosed, RequestNotFound
 from services.privacy.register import register_of, to_markdown
-from services.privacy.schemas import AnswerIn, CaseOut, HoldIn, OfficerIn, PolicyIn, PolicyOut, RequestOut, ServiceAnswerOut
+from services.privacy.schemas import (
+    AnswerIn,
+    CaseOut,
+    HoldIn,
+    OfficerIn,
+    PolicyIn,
+    PolicyOut,
+    RequestOut,
+    ServiceAnswerOut,
+)
 from shared.auth import CurrentCaller, RoleRequired, Session, requires
 from shared.db import utc_now
 from shared.events import SERVICES
@@ -74,9 +83,7 @@ async def answer(
     if_match: IfMatch = None,
 ) -> RequestOut:
     found = await rights.get_request(session, caller, request_id)
-    await rights.answer_request(
-        session, found, grant=body.grant, answer=body.answer, if_match=if_match, now=utc_now()
-    )
+    await rights.answer_request(session, found, grant=body.grant, answer=body.answer, if_match=if_match, now=utc_now())
     set_etag(response, found.version)
     return show_request(found, language_of(request))
 

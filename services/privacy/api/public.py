@@ -103,7 +103,9 @@ async def certificate(request: Request, case_id: UUID, accept: Accept = "") -> R
 async def _tenant_of_case(request: Request, case_id: UUID) -> UUID:
     """The case's address names no tenant; this service's own part in the erasure does."""
     async with request.app.state.service.database.transaction() as session:
-        found = await session.scalar(erasures.select().with_only_columns(erasures.c.tenant_id).where(erasures.c.case_id == case_id))
+        found = await session.scalar(
+            erasures.select().with_only_columns(erasures.c.tenant_id).where(erasures.c.case_id == case_id)
+        )
     if found is None:
         raise CaseNotFound
     return UUID(str(found))

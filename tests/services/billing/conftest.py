@@ -67,7 +67,9 @@ async def shop(billing: ServiceUnderTest) -> Shop:
     tenant = await billing.tenant()
     alma = billing.person(tenant, Role.ADMIN)
     assert (await alma.put("/seller", SELLER)).status_code == 200
-    return Shop(billing, tenant, alma, billing.person(tenant, Role.MANAGER), billing.person(tenant), billing.person(tenant))
+    return Shop(
+        billing, tenant, alma, billing.person(tenant, Role.MANAGER), billing.person(tenant), billing.person(tenant)
+    )
 
 
 @pytest.fixture

@@ -35,7 +35,12 @@ def forget(shop: Any, person: Any) -> AccountDeactivated:
 def reservation(shop: Any, person: Any, **more: Any) -> ReservationConfirmed:
     starts_at = utc_now() + timedelta(days=7)
     fields = {"reservation_id": uuid7(), "resource_id": uuid7(), "order_id": uuid7(), "price_minor": 4500}
-    fields |= {"starts_at": starts_at, "ends_at": starts_at + timedelta(hours=3), "currency": "EUR", "vat_rate_bp": 2000}
+    fields |= {
+        "starts_at": starts_at,
+        "ends_at": starts_at + timedelta(hours=3),
+        "currency": "EUR",
+        "vat_rate_bp": 2000,
+    }
     return ReservationConfirmed(tenant_id=shop.tenant, account_id=person.account_id, **{**fields, **more})
 
 
@@ -54,7 +59,10 @@ def cancelled(event: ReservationConfirmed, refund_minor: int) -> ReservationCanc
 
 async def test_two_hundred_parallel_finalizations_with_rollbacks_leave_no_gap(shop: Any) -> None:
     rng = random.Random(5)
-    made = [await shop.order(shop.ada, [{"text": "x", "quantity": 1, "unit_minor": 100, "vat_rate_bp": 2000}]) for _ in range(200)]
+    made = [
+        await shop.order(shop.ada, [{"text": "x", "quantity": 1, "unit_minor": 100, "vat_rate_bp": 2000}])
+        for _ in range(200)
+    ]
 
     async def finalize(order_id: UUID) -> None:
         while True:
@@ -192,7 +200,9 @@ async def test_a_quote_is_accepted_once_and_orders(shop: Any) -> None:
     accepted = await shop.ada.put(url, {"accept": True}, etag='"1"')
     assert accepted.json()["state"] == "accepted"
     assert accepted.json()["order_id"]
-    assert (await shop.ada.put(url, {"accept": False}, etag=accepted.headers["etag"])).json()["code"] == "quote_answered"
+    assert (await shop.ada.put(url, {"accept": False}, etag=accepted.headers["etag"])).json()[
+        "code"
+    ] == "quote_answered"
 
 
 async def test_the_private_address_is_set_changed_and_deleted(shop: Any, address: dict[str, str]) -> None:
@@ -208,7 +218,9 @@ async def test_the_private_address_is_set_changed_and_deleted(shop: Any, address
     assert rows == []
 
 
-async def test_a_paid_reservation_is_credited_to_the_right_party_after_the_erasure(shop: Any, address: dict[str, str]) -> None:
+async def test_a_paid_reservation_is_credited_to_the_right_party_after_the_erasure(
+    shop: Any, address: dict[str, str]
+) -> None:
     await shop.nora.put("/billing-address", address)
     event = reservation(shop, shop.nora)
     await shop.billing.receive(event)
@@ -267,7 +279,10 @@ async def test_documents_past_their_legal_time_are_anonymized_and_the_chain_stil
     assert due["documents"] >= 1
     await retention.sweep(service.database, service.manifest, now=later)
     rows = await shop.billing.rows("SELECT id, buyer, salt FROM documents ORDER BY number", shop.tenant)
-    assert [(row.id, row.buyer is None, row.salt is None) for row in rows] == [(old.id, True, True), (open_.id, False, False)]
+    assert [(row.id, row.buyer is None, row.salt is None) for row in rows] == [
+        (old.id, True, True),
+        (open_.id, False, False),
+    ]
     assert (await shop.maud.get("/chain")).json() == {"checked": 2, "broken_at": None}
 
 
@@ -278,5 +293,3 @@ async def test_another_space_sees_no_document(shop: Any) -> None:
     stranger = shop.billing.person(await shop.billing.tenant(), Role.ADMIN)
     assert (await stranger.get(f"/documents/{invoice.id}")).status_code == 404
     assert (await stranger.get("/documents", params={"everybody": True})).json()["data"] == []
-
-

@@ -51,7 +51,13 @@ async def space(booking: ServiceUnderTest) -> AsyncIterator[Space]:
     assert hours.status_code == 200, hours.text
     room = await maud.post(
         "/resources",
-        {"location_id": location["id"], "name": "Loft", "kind": "room", "hourly_price_minor": 1500, "buffer_minutes": 15},
+        {
+            "location_id": location["id"],
+            "name": "Loft",
+            "kind": "room",
+            "hourly_price_minor": 1500,
+            "buffer_minutes": 15,
+        },
     )
     assert room.status_code == 201, room.text
-    yield Space(booking, tenant, maud, booking.person(tenant), booking.person(tenant), room.json())
+    return Space(booking, tenant, maud, booking.person(tenant), booking.person(tenant), room.json())

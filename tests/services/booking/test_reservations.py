@@ -114,20 +114,28 @@ async def test_a_repeated_request_is_answered_by_the_first(space: Any) -> None:
         ({"days": -7}, "too_late"),
     ],
 )
-async def test_a_slot_against_the_rules_is_refused_with_its_reason(space: Any, change: dict[str, int], code: str) -> None:
+async def test_a_slot_against_the_rules_is_refused_with_its_reason(
+    space: Any, change: dict[str, int], code: str
+) -> None:
     refused = await space.ada.post("/reservations", space.slot(**change))
     assert (refused.status_code, refused.json()["code"]) == (422, code)
 
 
 async def test_bad_input_is_answered_without_an_echo(space: Any) -> None:
-    refused = await space.ada.post("/reservations", {**space.slot(), "secret": "hunter2", "note": 7, "starts_at": "yesterday"})
+    refused = await space.ada.post(
+        "/reservations", {**space.slot(), "secret": "hunter2", "note": 7, "starts_at": "yesterday"}
+    )
     assert refused.status_code == 422
     assert refused.headers["content-type"] == "application/problem+json"
     assert "hunter2" not in refused.text
     assert "yesterday" not in refused.text
-    malformed = await space.ada.request("POST", "/reservations", content=b"{", headers={"content-type": "application/json", "Idempotency-Key": "x"})
+    malformed = await space.ada.request(
+        "POST", "/reservations", content=b"{", headers={"content-type": "application/json", "Idempotency-Key": "x"}
+    )
     assert (malformed.status_code, malformed.json()["code"]) == (400, "malformed_json")
-    huge = await space.ada.request("POST", "/reservations", content=b"x" * 2_000_000, headers={"content-type": "application/json"})
+    huge = await space.ada.request(
+        "POST", "/reservations", content=b"x" * 2_000_000, headers={"content-type": "application/json"}
+    )
     assert (huge.status_code, huge.json()["code"]) == (413, "too_large")
     cursor = await space.ada.get("/reservations", params={"cursor": "bm90IG1pbmU"})
     assert (cursor.status_code, cursor.json()["code"]) == (400, "invalid_cursor")
@@ -156,7 +164,9 @@ async def test_others_do_not_see_a_reservation_and_pages_cover_all(space: Any) -
     assert (await space.ben.get("/reservations", params={"everybody": True})).status_code == 403
     seen, cursor = [], None
     while True:
-        page = (await space.ada.get("/reservations", params={"limit": 3, **({"cursor": cursor} if cursor else {})})).json()
+        page = (
+            await space.ada.get("/reservations", params={"limit": 3, **({"cursor": cursor} if cursor else {})})
+        ).json()
         seen += [row["id"] for row in page["data"]]
         if (cursor := page["next_cursor"]) is None:
             break
@@ -216,6 +226,8 @@ async def _past(space: Any) -> None:
 
 async def _log(space: Any) -> list[dict[str, Any]]:
     rows = await space.booking.rows(
-        "SELECT data FROM event_log WHERE type = :type AND tenant_id = :tenant", type=ReservationCancelled.type, tenant=space.tenant
+        "SELECT data FROM event_log WHERE type = :type AND tenant_id = :tenant",
+        type=ReservationCancelled.type,
+        tenant=space.tenant,
     )
     return [row.data for row in rows]

@@ -26,7 +26,9 @@ async def test_a_post_is_published_as_safe_html_and_its_event_says_no_word_of_it
     assert post["author"]["name"] == "a member", "identity is down here"
 
 
-@pytest.mark.parametrize("hostile", ["<img src=x onerror=alert(1)>", "[a](data:text/html,x)", "<a href='javascript:x'>y</a>"])
+@pytest.mark.parametrize(
+    "hostile", ["<img src=x onerror=alert(1)>", "[a](data:text/html,x)", "<a href='javascript:x'>y</a>"]
+)
 def test_hostile_markdown_is_harmless(hostile: str) -> None:
     html = to_html(hostile, {})
     assert "<img" not in html

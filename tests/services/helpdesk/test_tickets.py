@@ -75,7 +75,9 @@ async def test_of_two_agents_one_is_told_to_read_again(desk: Any) -> None:
     assert (assigned.status_code, assigned.json()["state"]) == (200, "open")
     assert (await desk.maud.patch(url, {"priority": "high"}, etag=etag)).status_code == 412
     solved = await desk.maud.patch(url, {"state": "solved"}, etag=assigned.headers["etag"])
-    assert (await desk.maud.patch(url, {"state": "pending"}, etag=solved.headers["etag"])).json()["code"] == "state_not_allowed"
+    assert (await desk.maud.patch(url, {"state": "pending"}, etag=solved.headers["etag"])).json()[
+        "code"
+    ] == "state_not_allowed"
     assert len(await desk.helpdesk.published(TicketAssigned, desk.tenant)) == 1
 
 

@@ -16,8 +16,8 @@ from shared.bus import Consumers, Envelope, publish
 from shared.bus.amqp import AmqpTransport
 from shared.bus.local import LocalTransport
 from shared.bus.parking import discard_parked, list_parked, retry_parked
-from shared.bus.relay import redrive
 from shared.bus.redaction import redact_subjects
+from shared.bus.relay import redrive
 from shared.bus.tables import event_log, inbox, inbox_parked, outbox
 from shared.bus.transport import Transport
 from shared.bus.worker import BusWorker
@@ -88,7 +88,7 @@ async def desk(request: Any, make_database: Any, amqp_url: str, bus_namespace: s
 
     desk = Desk(feed, notify, new_transport)
     await _create_effects(notify)
-    yield desk
+    return desk
 
 
 async def _create_effects(database: Database) -> None:
@@ -175,13 +175,16 @@ async def test_a_discarded_event_lets_its_key_go_on(desk: Desk) -> None:
 
 async def test_a_late_event_of_an_erased_person_is_consumed_without_effect(desk: Desk) -> None:
     async def refuse(session: AsyncSession, event: PostPublished) -> None:
-        await session.execute(text("SELECT refuse_erased(:tenant, ARRAY[:author]::uuid[])"),
-                              {"tenant": event.tenant_id, "author": event.author_id})
+        await session.execute(
+            text("SELECT refuse_erased(:tenant, ARRAY[:author]::uuid[])"),
+            {"tenant": event.tenant_id, "author": event.author_id},
+        )
 
     author = uuid7()
     async with desk.notify.transaction(TENANT) as session:
-        await session.execute(text("INSERT INTO tombstones (digest) VALUES (tombstone_digest(:t, :a))"),
-                              {"t": TENANT, "a": author})
+        await session.execute(
+            text("INSERT INTO tombstones (digest) VALUES (tombstone_digest(:t, :a))"), {"t": TENANT, "a": author}
+        )
     desk.consumers.on(PostPublished)(refuse)
     async with desk.running():
         await desk.post(author=author)
@@ -272,8 +275,11 @@ async def test_nothing_is_lost_doubled_or_reordered_under_random_failures(desk: 
             if rng.random() < 0.05:
                 with pytest.raises(RuntimeError):
                     async with desk.feed.transaction(TENANT) as session:
-                        await publish(session, PostPublished(
-                            tenant_id=TENANT, post_id=key, author_id=uuid7(), is_announcement=False), version=10**6)
+                        await publish(
+                            session,
+                            PostPublished(tenant_id=TENANT, post_id=key, author_id=uuid7(), is_announcement=False),
+                            version=10**6,
+                        )
                         raise RuntimeError("undone")
                 continue
             versions[key] += 1
@@ -289,5 +295,3 @@ async def test_nothing_is_lost_doubled_or_reordered_under_random_failures(desk: 
 async def _has(database: Database, table: Any, expected: int) -> bool:
     async with database.transaction() as session:
         return await session.scalar(select(func.count()).select_from(table)) == expected
-
-

@@ -60,7 +60,7 @@ async def world(make_database: Any) -> AsyncIterator[World]:
     await _fill(world, world.tenant, world.nora, world.omar, "nora@example.org")
     await _fill(world, world.tenant, world.omar, world.nora, "omar@example.org")
     await _fill(world, world.elsewhere, world.zoe, world.zoe, "zoe@example.org")
-    yield world
+    return world
 
 
 async def _fill(world: World, tenant: UUID, person: UUID, other: UUID, email: str) -> None:
@@ -68,10 +68,17 @@ async def _fill(world: World, tenant: UUID, person: UUID, other: UUID, email: st
     async with world.database.transaction(tenant) as session:
         session.add_all(
             [
-                sample.Profile(tenant_id=tenant, account_id=person, email=email, picture=f"{person}.webp", invited_by=other),
+                sample.Profile(
+                    tenant_id=tenant, account_id=person, email=email, picture=f"{person}.webp", invited_by=other
+                ),
                 sample.Post(
-                    tenant_id=tenant, thread_id=world.thread, author_id=person, body=f"write to {email}", mood="glad",
-                    reservation_id=uuid7(), approved_by=other,
+                    tenant_id=tenant,
+                    thread_id=world.thread,
+                    author_id=person,
+                    body=f"write to {email}",
+                    mood="glad",
+                    reservation_id=uuid7(),
+                    approved_by=other,
                 ),
                 sample.Post(tenant_id=tenant, thread_id=uuid7(), author_id=person, body="again", mood="sad"),
                 sample.AccountParty(tenant_id=tenant, account_id=person, party_id=party),

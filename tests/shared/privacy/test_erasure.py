@@ -47,10 +47,14 @@ async def dump(world: Any) -> str:
     import asyncpg
 
     connection = await asyncpg.connect(os.environ["COWORK_RUN_PG_URL"], database=world.database.engine.url.database)
-    tables = await connection.fetch("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")
+    tables = await connection.fetch(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
     await connection.execute("ANALYZE")
     found = [str(await connection.fetch(f"SELECT t::text FROM {table['relname']} t")) for table in tables]
-    statistics = "SELECT attname, most_common_vals::text, histogram_bounds::text FROM pg_stats WHERE schemaname = 'public'"
+    statistics = (
+        "SELECT attname, most_common_vals::text, histogram_bounds::text FROM pg_stats WHERE schemaname = 'public'"
+    )
     found.append(str(await connection.fetch(statistics)))
     await connection.close()
     return "\n".join(found)
@@ -99,15 +103,21 @@ async def test_other_people_keep_every_row(world: Any) -> None:
 
 async def test_an_approver_stays_on_the_erased_members_post(world: Any) -> None:
     await erase(world, world.nora)
-    rows = await world.query("SELECT approved_by FROM posts WHERE author_id <> :omar AND approved_by IS NOT NULL", omar=world.omar)
+    rows = await world.query(
+        "SELECT approved_by FROM posts WHERE author_id <> :omar AND approved_by IS NOT NULL", omar=world.omar
+    )
     assert [row.approved_by for row in rows] == [world.omar]
 
 
 async def test_surrogates_differ_between_threads_and_agree_within_one(world: Any) -> None:
     await erase(world, world.nora)
-    rows = await world.query("SELECT thread_id, author_id, approved_by FROM posts WHERE author_id <> :omar", omar=world.omar)
+    rows = await world.query(
+        "SELECT thread_id, author_id, approved_by FROM posts WHERE author_id <> :omar", omar=world.omar
+    )
     assert len({row.author_id for row in rows}) == 2
-    approved = await world.value("SELECT approved_by FROM posts WHERE author_id = :omar AND approved_by IS NOT NULL", omar=world.omar)
+    approved = await world.value(
+        "SELECT approved_by FROM posts WHERE author_id = :omar AND approved_by IS NOT NULL", omar=world.omar
+    )
     assert approved in {row.author_id for row in rows if row.thread_id == world.thread}
     assert all(row.author_id.version == 4 for row in rows)
 
@@ -142,7 +152,9 @@ async def test_nobody_comes_back(world: Any, write: str) -> None:
     await erase(world, world.nora)
     with pytest.raises(DBAPIError) as caught:
         async with world.database.transaction(world.tenant) as session:
-            await session.execute(text(write), {k: v for k, v in {"t": world.tenant, "nora": world.nora}.items() if f":{k}" in write})
+            await session.execute(
+                text(write), {k: v for k, v in {"t": world.tenant, "nora": world.nora}.items() if f":{k}" in write}
+            )
     assert caught.value.orig.sqlstate == "CW410"
 
 
