@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import Names
 from deploy.embedded.secrets import load_or_make
 from deploy.suite import settings_class
@@ -27,7 +28,7 @@ async def database_of(service: str, folder: Path) -> AsyncIterator[Database]:
 
 
 def _url(service: str, folder: Path) -> str:
-    port = folder / "postgres" / "port"
+    port = EmbeddedPostgres(folder / "postgres").folder / "port"
     if (folder / "secrets.json").exists() and port.exists():
         names = Names.of(service)
         password = load_or_make(folder).databases[service][1]

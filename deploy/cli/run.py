@@ -103,6 +103,8 @@ def _announce(suite: EmbeddedSuite, *, is_first: bool, seconds: float) -> None:
             f"  admin      {ADMIN}   password {suite.secrets.demo_password}",
             "  members    member01@canal.example.com … member40@canal.example.com   same password",
         ]
+    if suite.postgres.folder.parent != suite.folder.resolve():
+        lines.append(f"  database   {suite.postgres.folder} (PostgreSQL's user cannot enter the data folder)")
     lines.append("  Ctrl-C stops it; the data stays.")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

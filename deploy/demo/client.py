@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -27,13 +28,25 @@ class Member:
 
 
 class Client:
-    """Calls `base_url` and keeps the answers' bodies."""
+    """Calls the services of one space. `base_url(service)` is where a service's public API answers."""
 
-    def __init__(self, base_url: str, session: aiohttp.ClientSession, *, slug: str, outbox_token: str) -> None:
-        self.base_url = base_url
+    def __init__(
+        self, base_url: Callable[[str], str], session: aiohttp.ClientSession, *, slug: str, outbox_token: str
+    ) -> None:
+        self._base_url = base_url
         self.slug = slug
         self._session = session
         self._outbox_token = outbox_token
+
+    def url(self, path: str) -> str:
+        """Return the address of `/<service>/v1/…`."""
+        return f"{self._base_url(path.split('/')[1])}/api{path}"
+
+    async def get_bytes(self, path: str, *, by: Member) -> bytes:
+        async with self._session.get(self.url(path), headers={"Authorization": f"Bearer {by.token}"}) as answer:
+            if answer.status >= 400:
+                raise Refused(f"GET {path}: {answer.status} {await answer.text()}")
+            return await answer.read()
 
     async def call(
         self,
@@ -52,7 +65,7 @@ class Client:
         if etag is not None:
             headers["If-Match"] = etag
         async with self._session.request(
-            method, f"{self.base_url}/api{path}", json=body, headers=headers, **more
+            method, self.url(path), json=body, headers=headers, **more
         ) as answer:
             if answer.status >= 400:
                 raise Refused(f"{method} {path}: {answer.status} {await answer.text()}")
@@ -74,9 +87,7 @@ class Client:
         raise Refused(f"no mail came within {WAIT_SECONDS} s")
 
     async def _newest_link(self, email: str) -> str | None:
-        async with self._session.get(
-            f"{self.base_url}/api/notify/v1/outbox", params={"token": self._outbox_token}
-        ) as answer:
+        async with self._session.get(self.url("/notify/v1/outbox"), params={"token": self._outbox_token}) as answer:
             mails = (await answer.text()).split("<hr>")
         for mail in mails:
             if f">{email} ·" in mail and (link := LINK.search(mail)):
@@ -89,7 +100,7 @@ class Client:
         form = aiohttp.FormData()
         form.add_field(field, content, filename=name, content_type="image/png")
         headers = {"Authorization": f"Bearer {by.token}"}
-        async with self._session.request(method, f"{self.base_url}/api{path}", data=form, headers=headers) as answer:
+        async with self._session.request(method, self.url(path), data=form, headers=headers) as answer:
             if answer.status >= 400:
                 raise Refused(f"{method} {path}: {answer.status} {await answer.text()}")
             return None if answer.status == 204 else await answer.json()

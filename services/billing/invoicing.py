@@ -44,11 +44,11 @@ async def invoice_due(database: Database, internal: Internal, tenant_id: UUID, *
 
 
 async def contact_of(internal: Internal, tenant_id: UUID, account_id: UUID | None) -> tuple[str, str]:
-    """Return (name or address, language) for a document; neutral once the account is erased. Raises BadGateway."""
+    """Return (name, else e-mail address, language) for a document; neutral once the account is erased. Raises BadGateway."""
     if account_id is None:
         return NAMELESS, "fr"
     try:
         contact = await internal.get("identity", f"contacts/{account_id}", tenant_id=tenant_id)
     except (Gone, NotFound):
         return NAMELESS, "fr"
-    return str(contact["email"]), str(contact["language"])
+    return str(contact["name"] or contact["email"]), str(contact["language"])

@@ -12,7 +12,7 @@ from services.identity.actions.deactivations import keep_an_administrator
 from services.identity.actions.security_log import record
 from services.identity.actions.sessions import end_sessions
 from services.identity.errors import UnknownAccount
-from services.identity.models import Account, AccountState, Happening
+from services.identity.models import Account, AccountState, Happening, Profile
 from services.identity.origin import Origin
 from shared.bus import publish
 from shared.events.identity import AccountRolesChanged, Role
@@ -56,12 +56,17 @@ async def get_account(session: AsyncSession, account_id: UUID, *, for_update: bo
     return account
 
 
-async def get_contact(session: AsyncSession, account_id: UUID) -> Account:
-    """Return an account that may be written to. Raises Gone for one that is leaving, erased or was never there."""
+async def get_contact(session: AsyncSession, account_id: UUID) -> tuple[Account, str]:
+    """Return an account that may be written to and its person's name.
+
+    Raises Gone for one that is leaving, erased or was never there.
+    """
     account = await session.get(Account, account_id)
     if account is None or not account.is_active:
         raise Gone
-    return account
+    names = select(Profile.first_name, Profile.last_name).where(Profile.account_id == account_id)
+    first_name, last_name = (await session.execute(names)).one()
+    return account, f"{first_name} {last_name}".strip()
 
 
 async def set_roles(

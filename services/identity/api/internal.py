@@ -83,7 +83,8 @@ async def issue_service_token(body: ServiceTokenIn, settings: Config, keys: Keys
 @routes.get("/contacts/{account_id}", dependencies=[needs_scope("contacts")], responses=declared(Gone))
 async def read_contact(account_id: UUID, session: InternalSession) -> ContactOut:
     """Where to write to a member, now; 410 once the account is leaving or erased."""
-    return ContactOut.model_validate(await accounts.get_contact(session, account_id))
+    account, name = await accounts.get_contact(session, account_id)
+    return ContactOut(email=account.email, language=account.language, name=name)
 
 
 @routes.get("/links/{link_id}", dependencies=[needs_scope("links")], responses=declared(Gone))

@@ -162,8 +162,11 @@ class ServiceTokenOut(Out):
 
 
 class ContactOut(Out):
+    """`name` is what the profile says, "" if nothing: invoices must name the buyer."""
+
     email: str
     language: Language
+    name: str
 
 
 class MailableLinkOut(Out):

@@ -116,7 +116,7 @@ async def test_services_get_tokens_for_their_own_secret_and_scopes(space: Space,
         assert (await internal.post("/service-tokens", json=body)).json()["code"] == "invalid_client"
 
     contact = await space.ask("billing", f"contacts/{ada.account_id}")
-    assert contact.json() == {"email": "ada@example.com", "language": "fr"}
+    assert contact.json() == {"email": "ada@example.com", "language": "fr", "name": ""}
     assert (await space.ask("booking", f"contacts/{ada.account_id}")).json()["code"] == "scope_required"
     assert (await space.ask("notify", f"contacts/{uuid4()}")).status_code == 410
     person = {"Authorization": f"Bearer {ada.token}"}
