@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 POLL_SECONDS = 0.5
-# A worker that dies in a job leaves its claim; another one takes the job up after this time.
-CLAIM = timedelta(minutes=10)
+# A claim is renewed while its job works; when a worker dies, another takes the job up after this time.
+CLAIM = timedelta(seconds=10)
+RENEW_SECONDS = 3
 
 scheduled_jobs = Table(
     "scheduled_jobs",
@@ -65,6 +66,7 @@ _CLAIM = text(
     "UPDATE scheduled_jobs SET claimed_until = now() + :claim WHERE name = :name AND due_at <= now()"
     " AND (claimed_until IS NULL OR claimed_until < now()) RETURNING name"
 )
+_RENEW = text("UPDATE scheduled_jobs SET claimed_until = now() + :claim WHERE name = :name")
 _DONE = text(
     "UPDATE scheduled_jobs SET due_at = now() + :every, claimed_until = NULL, succeeded_at = now() WHERE name = :name"
 )
@@ -111,13 +113,22 @@ class Scheduler:
             wait = await _execute(database, _WAIT, name=job.name)
             return min(max(float(wait or 0), POLL_SECONDS), 30.0)
         crash("job.after_claim")
+        renewing = asyncio.create_task(self._renew(job))
         try:
             await job.work(self._service)
         except BaseException:
             await _execute(database, _FAILED, name=job.name, every=job.every)
             raise
+        finally:
+            renewing.cancel()
         await _execute(database, _DONE, name=job.name, every=job.every)
         return min(job.every.total_seconds(), 30.0)
+
+
+    async def _renew(self, job: Job) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            await _execute(self._service.database, _RENEW, name=job.name, claim=CLAIM)
 
 
 async def _execute(database: Database, statement: TextClause, **parameters: object) -> Any:

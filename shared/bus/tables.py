@@ -19,7 +19,7 @@ event_log = Table(
     Column("version", BigInteger, nullable=False, info=not_personal("order")),
     Column("epoch", Integer, nullable=False, server_default=text("0"), info=not_personal("order")),
     Column("time", _INSTANT, nullable=False, info=not_personal("instant")),
-    Column("data", JSONB, nullable=True, info=person_ref(erase=Erase.NULL)),
+    Column("data", JSONB(none_as_null=True), nullable=True, info=person_ref(erase=Erase.NULL)),
     Column("traceparent", Text, info=not_personal("trace id")),
     Column("causation_id", Uuid, info=not_personal("event id")),
     Column("correlation_id", Uuid, info=not_personal("event id")),

@@ -84,12 +84,14 @@ class Eraser:
         await self._list_accounts(session, case_id)
 
     async def redrive_tenant(self, session: AsyncSession, *, case_id: UUID) -> None:
-        """List a tenant's remaining accounts again, so that the batches and the receipt are repeated."""
-        await self._open(session, case_id, account_id=None, content=ContentChoice.REMOVE, again=True)
-        await session.execute(
-            update(erasures).where(erasures.c.case_id == case_id).values(outcome=None, answered_at=None)
+        """List a tenant's remaining accounts again, so that batches and receipt are repeated; never while they run."""
+        await self.start_tenant(session, case_id=case_id)
+        answered = update(erasures).where(erasures.c.case_id == case_id, erasures.c.answered_at.is_not(None))
+        reopened = await session.execute(
+            answered.values(outcome=None, answered_at=None, done=0).returning(erasures.c.case_id)
         )
-        await self._list_accounts(session, case_id)
+        if reopened.scalar() is not None:
+            await self._list_accounts(session, case_id)
 
     async def erase_batch(self, database: Database) -> bool:
         """Erase up to BATCH_ACCOUNTS accounts of the tenant case that has waited longest; False when none waits.
