@@ -43,6 +43,11 @@ class Suite:
         token = outbox_token(self.secrets.digest_keys["notify"])
         return Client(self.base_url, self.http, slug=slug, outbox_token=token)
 
+    def app_url(self, service: str) -> str:
+        """The address that a service itself uses."""
+        names, password = Names.of(service), self.secrets.databases[service][1]
+        return f"postgresql+asyncpg://{names.app}:{password}@127.0.0.1:{self.postgres.port}/{names.database}"
+
     async def superuser(self, service: str) -> asyncpg.Connection:
         return await asyncpg.connect(self.postgres.admin_url, database=Names.of(service).database)
 

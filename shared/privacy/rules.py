@@ -1,0 +1,236 @@
+"""From marks to SQL: one rule per table or reference, each with the statement that erases and the counts that prove it.
+
+Every condition is over the table's columns and `:accounts`; row security adds the tenant.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Table
+from sqlalchemy.types import Uuid
+
+from shared.privacy.manifest import column_mark, table_mark
+from shared.privacy.marks import Erase, Link, Personal, PersonRef, Row, Subject
+
+# E-mail addresses and telephone numbers (nine digits or more after a +, a 0 or an opening bracket, so that dates and
+# amounts stay) in words that their author chose to leave behind.
+CONTACTS = r"[\w.%+-]+@[\w.-]+\w|(?:\+|\m0|\()[0-9]?(?:[ ()./-]{0,2}[0-9]){8,14}"
+MASK = "•••"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`erase` returns (changed, unclean); `remaining` counts what still names one of the accounts.
+
+    `tenant_remaining` counts what names anybody in a tenant; `orphans` erases what no account leads to, when the
+    whole tenant goes.
+    """
+
+    name: str
+    erase: str
+    remaining: str
+    tenant_remaining: str
+    orphans: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetainRule:
+    """Rows kept on a ground; both queries return (until, number) per end date, of accounts or of a whole tenant."""
+
+    name: str
+    ground: str
+    of_accounts: str
+    of_tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Emptied:
+    """A column's erased value and the proof of it; `chosen` says that only REMOVE empties it."""
+
+    column: str
+    value: str
+    proof: str
+    chosen: bool = False
+
+
+def rules_of(table: Table) -> Iterator[Rule]:
+    """Yield the rules of one table: the person's own rows first, then what names somebody else on any row."""
+    mark = table_mark(table)
+    if isinstance(mark, Subject):
+        if mark.row is Row.DELETE or _deletes_row(table):
+            yield _deleted(table, mark)
+        if mark.row is not Row.DELETE and (cleared := _cleared(table, mark)) is not None:
+            yield cleared
+    owner = mark.column if isinstance(mark, Subject) and mark.via is None else None
+    for column in table.columns:
+        if is_erased_reference(column) and column.name != owner:
+            yield _second_person(table, column)
+
+
+def retained_of(table: Table) -> Iterator[RetainRule]:
+    mark = table_mark(table)
+    if not isinstance(mark, Subject) or mark.retention is None:
+        return
+    retention = mark.retention
+    counted = f"SELECT ({retention.until}) AS until, count(*) FROM {table.name} WHERE ({retention.when})"
+    yield RetainRule(
+        name=table.name,
+        ground=retention.ground,
+        of_accounts=f"{counted} AND {owner_condition(mark)} GROUP BY 1 ORDER BY 1",
+        of_tenant=f"{counted} GROUP BY 1 ORDER BY 1",
+    )
+
+
+def files_of(table: Table) -> Iterator[str]:
+    """Note the files of rows that are erased; columns of category `file.…` hold their keys."""
+    mark = table_mark(table)
+    if not isinstance(mark, Subject):
+        return
+    for column in table.columns:
+        found = column_mark(column)
+        if isinstance(found, Personal) and found.category.startswith("file.") and found.erase is not Erase.RETAIN:
+            condition = _unless_retained(mark, owner_condition(mark))
+            yield (
+                f"INSERT INTO file_deletions (case_id, path) SELECT :case, {column.name} FROM {table.name}"
+                f" WHERE {column.name} IS NOT NULL AND {condition}"
+            )
+
+
+def accounts_of(table: Table) -> Iterator[str]:
+    """Select every account id that the transaction's tenant holds in a table."""
+    if "tenant_id" not in table.columns:
+        return
+    for column in table.columns:
+        if isinstance(column_mark(column), PersonRef) and isinstance(column.type, Uuid):
+            yield f"SELECT {column.name} FROM {table.name} WHERE {column.name} IS NOT NULL{_of_tenant(table, 'AND')}"
+
+
+def owner_condition(mark: Subject) -> str:
+    """Return the SQL condition under which a row belongs to one of `:accounts`."""
+    if mark.via is None:
+        return f"{mark.column} = ANY(:accounts)"
+    via = mark.via
+    return f"{mark.column} IN (SELECT {via.key} FROM {via.table} WHERE {via.account} = ANY(:accounts))"
+
+
+def is_erased_reference(column: Column[Any]) -> bool:
+    """Whether the column names an account and erasure changes it (a case retains its account until it completes)."""
+    mark = column_mark(column)
+    return isinstance(mark, PersonRef) and mark.erase is not Erase.RETAIN and isinstance(column.type, Uuid)
+
+
+def literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _deletes_row(table: Table) -> bool:
+    marks = (column_mark(column) for column in table.columns)
+    return any(isinstance(mark, Personal) and mark.erase is Erase.DELETE_ROW for mark in marks)
+
+
+def _unless_retained(mark: Subject, condition: str) -> str:
+    return condition if mark.retention is None else f"{condition} AND NOT ({mark.retention.when})"
+
+
+def _deleted(table: Table, mark: Subject) -> Rule:
+    mine = _unless_retained(mark, owner_condition(mark))
+    has_orphans = mark.via is None and table.columns[mark.column].nullable
+    anybodys = _unless_retained(mark, f"{mark.column} IS NOT NULL" if has_orphans else "true")
+    return Rule(
+        name=table.name,
+        erase=_counted(f"DELETE FROM {table.name} WHERE {mine} RETURNING 1", clean="true"),
+        remaining=f"SELECT count(*) FROM {table.name} WHERE {mine}",
+        tenant_remaining=f"SELECT count(*) FROM {table.name} WHERE {anybodys}",
+        orphans=f"DELETE FROM {table.name} WHERE {anybodys}",
+    )
+
+
+def _cleared(table: Table, mark: Subject) -> Rule | None:
+    """The row stays: every column that says something is emptied, and the person's own id with them."""
+    # Somebody else's id on the person's row is somebody else's: only its own rule touches it.
+    own = [c for c in table.columns if not isinstance(column_mark(c), PersonRef) or c.name == mark.column]
+    changes = [emptied for column in own if (emptied := _emptied(column, mark)) is not None]
+    if not changes:
+        return None
+    assignments = ", ".join(f"{change.column} = {change.value}" for change in changes)
+    asked = _all_of(f"NOT :remove OR {change.proof}" if change.chosen else change.proof for change in changes)
+    always = _all_of(change.proof for change in changes if not change.chosen)
+    emptied = _all_of(change.proof for change in changes)
+    mine = owner_condition(mark)
+    # The row's own reference to its person goes, too; where a map leads to it, only its values tell.
+    is_released = mark.column in {change.column for change in changes}
+    touched, left = (mine, mine) if is_released else (f"{mine} AND NOT ({emptied})", f"{mine} AND NOT ({always})")
+    update = f"UPDATE {table.name} SET {assignments}"
+    return Rule(
+        name=f"{table.name}.{'+'.join(change.column for change in changes)}"[:64],
+        erase=_counted(f"{update} WHERE {touched} RETURNING ({asked}) AS clean", clean="clean"),
+        remaining=f"SELECT count(*) FROM {table.name} WHERE {left}",
+        tenant_remaining=f"SELECT count(*) FROM {table.name} WHERE NOT ({emptied})",
+        orphans=f"{update} WHERE NOT ({emptied})",
+    )
+
+
+def _emptied(column: Column[Any], table_mark: Subject) -> _Emptied | None:
+    """Return what erasure makes of a column of a row that stays; None = untouched."""
+    name, retention = column.name, table_mark.retention
+    if column.computed is not None:
+        return None
+    match column_mark(column):
+        case Personal(erase=Erase.NULL) | Link(erase=Erase.NULL) | PersonRef(erase=Erase.NULL):
+            return _Emptied(name, "NULL", f"{name} IS NULL")
+        case Personal(erase=Erase.GENERALIZE, to=str(constant)):
+            return _Emptied(name, literal(constant), f"{name} = {literal(constant)}")
+        case Personal(erase=Erase.BY_CHOICE):
+            masked = f"regexp_replace({name}, '{CONTACTS}', '{MASK}', 'g')"
+            return _Emptied(name, f"CASE WHEN :remove THEN NULL ELSE {masked} END", f"{name} IS NULL", chosen=True)
+        case Personal(erase=Erase.RETAIN) if retention is not None and retention.when != "true":
+            kept = f"CASE WHEN {retention.when} THEN {name} END"
+            return _Emptied(name, kept, f"({retention.when}) OR {name} IS NULL")
+        case PersonRef(erase=Erase.SURROGATE, scope=str(scope)):
+            return _Emptied(name, _surrogate(name, scope), _is_surrogate(name))
+        case _:
+            return None
+
+
+def _surrogate(name: str, scope: str) -> str:
+    return f"surrogate(:salt, {scope}::text, {name})"
+
+
+def _is_surrogate(name: str) -> str:
+    """Accounts have version 7 ids, surrogates version 4: the fifteenth character tells them apart."""
+    return f"{name} IS NULL OR substr({name}::text, 15, 1) = '4'"
+
+
+def _second_person(table: Table, column: Column[Any]) -> Rule:
+    mark, name = column_mark(column), column.name
+    assert isinstance(mark, PersonRef)
+    mine, left = f"{name} = ANY(:accounts)", f"{name} IS NOT NULL"
+    if mark.erase is Erase.DELETE_ROW:
+        erase = f"DELETE FROM {table.name} WHERE {mine} RETURNING 1"
+    elif mark.erase is Erase.SURROGATE:
+        erase = f"UPDATE {table.name} SET {name} = {_surrogate(name, str(mark.scope))} WHERE {mine} RETURNING 1"
+        left = f"NOT ({_is_surrogate(name)})"
+    else:
+        erase = f"UPDATE {table.name} SET {name} = NULL WHERE {mine} RETURNING 1"
+    return Rule(
+        name=f"{table.name}.{name}",
+        erase=_counted(erase, clean="true"),
+        remaining=f"SELECT count(*) FROM {table.name} WHERE {mine}",
+        tenant_remaining=f"SELECT count(*) FROM {table.name} WHERE {left}{_of_tenant(table, 'AND')}",
+    )
+
+
+def _of_tenant(table: Table, glue: str) -> str:
+    """Platform tables know no row security, and some no tenant: those are emptied by account, not counted by tenant."""
+    if "tenant_id" in table.columns:
+        return f" {glue} tenant_id = current_setting('cowork.tenant')::uuid"
+    return f" {glue} false"
+
+
+def _all_of(conditions: Iterator[str]) -> str:
+    return " AND ".join(f"({condition})" for condition in conditions) or "true"
+
+
+def _counted(statement: str, *, clean: str) -> str:
+    return f"WITH touched AS ({statement}) SELECT count(*), count(*) FILTER (WHERE NOT ({clean})) FROM touched"
