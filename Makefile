@@ -26,7 +26,7 @@ format: $(VENV)/dev.stamp ## rewrite the code in the house format
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
 map: $(VENV)/dev.stamp ## renew the generated blocks of every README
-	@$(BIN)/python -m deploy.cli map
+	@$(BIN)/python -m deploy.map
 
 lock: $(VENV)/dev.stamp ## renew the hash locks from requirements/*.in
 	@$(BIN)/python -m pip install --quiet uv

@@ -106,7 +106,8 @@ def _scripts(service: str) -> ScriptDirectory:
 
 def _context(connection: Connection, metadata: MetaData) -> MigrationContext:
     def is_ours(_: Any, name: str | None, kind: str, __: bool, ___: Any) -> bool:
-        return kind != "table" or name in metadata.tables
+        is_derived = kind == "index" and str(name).startswith(protection.PERSON_INDEX)
+        return not is_derived and (kind != "table" or name in metadata.tables)
 
     options = {"compare_type": True, "compare_server_default": False, "include_object": is_ours}
     return MigrationContext.configure(connection, opts=options)

@@ -64,9 +64,7 @@ class Client:
             headers["Authorization"] = f"Bearer {by.token}"
         if etag is not None:
             headers["If-Match"] = etag
-        async with self._session.request(
-            method, self.url(path), json=body, headers=headers, **more
-        ) as answer:
+        async with self._session.request(method, self.url(path), json=body, headers=headers, **more) as answer:
             if answer.status >= 400:
                 raise Refused(f"{method} {path}: {answer.status} {await answer.text()}")
             return None if answer.status == 204 else await answer.json()

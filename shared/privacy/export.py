@@ -12,7 +12,7 @@ from sqlalchemy.types import Uuid
 
 from shared.privacy.manifest import Manifest, column_mark, table_mark
 from shared.privacy.marks import Export, Link, NotPersonal, Personal, PersonRef, Subject
-from shared.privacy.planner import owner_condition
+from shared.privacy.rules import owner_condition
 from shared.privacy.tables import OWN_STORES
 
 SELF = "you"

@@ -15,7 +15,7 @@ from shared.privacy.marks import Erase, Link, Personal, PersonRef, Row, Subject
 
 # E-mail addresses and telephone numbers (nine digits or more after a +, a 0 or an opening bracket, so that dates and
 # amounts stay) in words that their author chose to leave behind.
-CONTACTS = r"[\w.%+-]+@[\w.-]+\w|(?:\+|\m0|\()[0-9]?(?:[ ()./-]{0,2}[0-9]){8,14}"
+CONTACTS = r"[\w.%+-]+@[\w.-]+\w|(?:\+|\m0|\()[0-9]?(?:[ ().-]{0,2}[0-9]){8,14}"
 MASK = "•••"
 
 

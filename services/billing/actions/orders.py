@@ -150,16 +150,19 @@ async def issue_quote(
         "version": 1,
     }
     quote = (await session.execute(insert(Quote).values(row).returning(Quote))).scalar_one()
-    event = QuoteIssued(
+    await publish(session, _issued(quote, account_id))
+    return quote
+
+
+def _issued(quote: Quote, account_id: UUID) -> QuoteIssued:
+    return QuoteIssued(
         tenant_id=quote.tenant_id,
         quote_id=quote.id,
         account_id=account_id,
         total_minor=quote.total_minor,
-        currency=currency,
-        valid_until=valid_until,
+        currency=quote.currency,
+        valid_until=quote.valid_until,
     )
-    await publish(session, event)
-    return quote
 
 
 async def get_quote(session: AsyncSession, quote_id: UUID, *, party_id: UUID | None, is_staff: bool = False) -> Quote:
