@@ -13,7 +13,7 @@ run: $(VENV)/run.stamp ## set up and start the whole suite with a demo space (Ct
 	@$(BIN)/python -m deploy.cli run
 
 test: $(VENV)/dev.stamp ## set up and pass every test (real PostgreSQL, real RabbitMQ)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/dev.stamp ## format, lint, strict types, import contracts, then the tests
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

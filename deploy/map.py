@@ -22,9 +22,8 @@ ASYNCAPI = ROOT / "docs" / "asyncapi.json"
 
 def unstarted(name: str) -> Service:
     """Return a service, wired with values that lead nowhere: nothing is connected by looking at it."""
-    filler = {
-        field: "x" * 64 for field in ("client_secret", "digest_key", "key_secret", "operator_secret", "ledger_key")
-    }
+    secrets = ("client_secret", "digest_key", "key_secret", "operator_secret", "ledger_key")
+    filler: dict[str, Any] = dict.fromkeys(secrets, "x" * 64)
     settings = settings_class(name)(
         suite=SuiteSettings(files_url="s3://nowhere/files"),
         database_url="postgresql+asyncpg://nobody@127.0.0.1:9/nothing",

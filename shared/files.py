@@ -55,7 +55,7 @@ class Files:
 
     def is_signed(self, key: str, *, expires: int, signature: str) -> bool:
         """Whether a link for `key` is genuine and still valid."""
-        genuine = hmac.compare_digest(self._signature(key, expires), signature)
+        genuine = hmac.compare_digest(self._signature(key, expires).encode(), signature.encode())
         return genuine and expires >= time.time()
 
     def _signature(self, key: str, expires: int) -> str:

@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, NoResultFound
 from starlette.exceptions import HTTPException
 
 from shared.telemetry import current_trace_id
@@ -218,6 +218,11 @@ async def _database(_: Request, error: Exception) -> JSONResponse:
     return problem_response(Problem())
 
 
+async def _nothing_there(_: Request, error: Exception) -> JSONResponse:
+    """A genuine token may be younger than its account's erasure in this very service."""
+    return problem_response(NotFound())
+
+
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:
     log.error("request.failed", exc_info=error)
     return problem_response(Problem())
@@ -229,6 +234,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(DBAPIError, _database)
+    app.add_exception_handler(NoResultFound, _nothing_there)
     for unreachable in (ConnectionError, TimeoutError):
         app.add_exception_handler(unreachable, _database)
     app.add_exception_handler(Exception, _unexpected)

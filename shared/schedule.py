@@ -124,7 +124,6 @@ class Scheduler:
         await _execute(database, _DONE, name=job.name, every=job.every)
         return min(job.every.total_seconds(), 30.0)
 
-
     async def _renew(self, job: Job) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)

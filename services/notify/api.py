@@ -128,7 +128,9 @@ async def ask_to_unsubscribe(request: Request, token: Token) -> HTMLResponse:
 async def show_outbox(request: Request, token: Token = "") -> HTMLResponse:
     """What was mailed, for the embedded mode; needs the address that `cowork run` prints."""
     settings = request.app.state.service.settings
-    if not settings.outbox_page or not hmac.compare_digest(token, outbox_token(settings.digest_key.get_secret_value())):
+    if not settings.outbox_page or not hmac.compare_digest(
+        token.encode(), outbox_token(settings.digest_key.get_secret_value()).encode()
+    ):
         raise NotFound
     rows = "".join(
         f"<h2>{html.escape(mail.subject)}</h2><p>{html.escape(mail.to)} · {mail.sent_at:%Y-%m-%d %H:%M:%S}</p>"

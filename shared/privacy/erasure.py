@@ -1,10 +1,11 @@
 """Erasing an account or a tenant: lock, tombstone, plan, redaction, receipt; each service on its own."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row, delete, exists, func, or_, select, update
+from sqlalchemy import Row, delete, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,7 +19,7 @@ from shared.events.privacy import CaseCompleted, ErasureRedriven
 from shared.files import Files
 from shared.privacy.hooks import PersonalData
 from shared.privacy.manifest import Manifest
-from shared.privacy.planner import ErasureIncomplete, Plan
+from shared.privacy.planner import ErasureIncomplete, Plan, by_index
 from shared.privacy.tables import erasure_subjects, erasures, file_deletions, holds, tenants
 from shared.privacy.tombstones import lay_tombstone, lock_subject
 from shared.telemetry import ERASURE_SECONDS
@@ -29,6 +30,16 @@ BATCH_ACCOUNTS = 1000
 KEPT_UNTIL_COMPLETION = frozenset(
     {AccountDeactivated.type, TenantDeactivated.type, ErasureRedriven.type}
     | {contract.type for account, tenant, _ in RECEIPTS.values() for contract in (account, tenant)}
+)
+
+
+# A tenant case whose accounts are done is closed when its files are gone.
+_TAKE_TURN = text(
+    "UPDATE erasures SET worked_at = clock_timestamp() WHERE case_id = ("
+    " SELECT e.case_id FROM erasures e WHERE e.is_tenant AND e.answered_at IS NULL"
+    " AND (EXISTS (SELECT FROM erasure_subjects s WHERE s.case_id = e.case_id)"
+    " OR NOT EXISTS (SELECT FROM file_deletions f WHERE f.case_id = e.case_id))"
+    " ORDER BY e.worked_at LIMIT 1) RETURNING case_id, tenant_id"
 )
 
 
@@ -62,9 +73,7 @@ class Eraser:
         counts = await self._erase(session, [account_id], case_id, content, is_tenant=False)
         if counts is None:
             return
-        redacted = await redact_subjects(session, [account_id], keep_types=KEPT_UNTIL_COMPLETION)
-        if redacted:
-            counts.append(RuleCount(rule="event_log", count=redacted))
+        counts += await _redact(session, [account_id])
         await self._note(session, case_id, counts, retained)
         crash("erasure.before_receipt")
         await self._answer_if_clean(session, case_id)
@@ -77,10 +86,9 @@ class Eraser:
         await session.execute(update(tenants).where(tenants.c.tenant_id == tenant_id).values(is_active=False))
         if not await self._open(session, case_id, account_id=None, content=ContentChoice.REMOVE, again=again):
             return
-        total = await self.plan.list_accounts(session, case_id)
-        await session.execute(
-            update(erasures).where(erasures.c.case_id == case_id).values(total=erasures.c.done + total)
-        )
+        waiting = await self.plan.list_accounts(session, case_id)
+        case = update(erasures).where(erasures.c.case_id == case_id)
+        await session.execute(case.values(total=erasures.c.done + waiting))
 
     async def resume(self, session: AsyncSession, account_id: UUID) -> None:
         """A hold is lifted: go on with what has waited for it, the account's own case and its tenant's."""
@@ -103,14 +111,11 @@ class Eraser:
 
         Each batch is one transaction; a crash loses none of the committed ones.
         """
-        case = await _next_tenant_case(database)
+        # In a transaction of its own, so that a case whose batch fails goes to the end of the queue, too.
+        async with database.transaction() as session:
+            case = (await session.execute(_TAKE_TURN)).one_or_none()
         if case is None:
             return False
-        # In a transaction of its own: a case whose batches fail goes to the end of the queue, too.
-        async with database.transaction() as session:
-            await session.execute(
-                update(erasures).where(erasures.c.case_id == case.case_id).values(worked_at=func.clock_timestamp())
-            )
         async with database.transaction(case.tenant_id) as session:
             mine = select(erasures.c.answered_at).where(erasures.c.case_id == case.case_id)
             if await session.scalar(mine.with_for_update()) is None:
@@ -119,16 +124,17 @@ class Eraser:
 
     async def forget_case(self, session: AsyncSession, event: CaseCompleted) -> None:
         """The case is complete everywhere: forget the account id that the log and the case still name."""
-        accounts = select(erasures.c.account_id).where(erasures.c.case_id == event.case_id)
-        account_id = await session.scalar(accounts)
-        if account_id is not None:
-            await redact_subjects(session, [account_id], keep_types=())
-        else:
-            await redact_tenant(session, tenant_of(session), keep_types=(TenantDeactivated.type,))
+        case = (await session.execute(select(erasures).where(erasures.c.case_id == event.case_id))).one_or_none()
+        if case is None:
+            return
+        if case.is_tenant:
+            await redact_tenant(session, case.tenant_id, keep_types=(TenantDeactivated.type,))
+        elif case.account_id is not None:
+            await redact_subjects(session, [case.account_id], keep_types=())
         await session.execute(update(erasures).where(erasures.c.case_id == event.case_id).values(account_id=None))
 
     async def delete_files(self, database: Database, files: Files, *, limit: int = 200) -> int:
-        """Delete files of committed erasures, then the rows that name them; answer the cases that waited for it."""
+        """Delete files of committed erasures, then the rows that name them; answer the accounts' cases that waited."""
         async with database.transaction() as session:
             columns = select(file_deletions.c.id, file_deletions.c.path, file_deletions.c.case_id, erasures.c.tenant_id)
             joined = columns.join(erasures, erasures.c.case_id == file_deletions.c.case_id, isouter=True)
@@ -140,7 +146,7 @@ class Eraser:
             done = [row.id for row in rows if row.case_id == case_id]
             async with database.transaction(tenant_id) as session:
                 await session.execute(delete(file_deletions).where(file_deletions.c.id.in_(done)))
-                if case_id is not None and await _is_unanswered(session, case_id):
+                if case_id is not None and await _awaits_files(session, case_id):
                     await self._answer_if_clean(session, case_id)
         return len(rows)
 
@@ -153,9 +159,11 @@ class Eraser:
         counts = await self._erase(session, batch, case_id, ContentChoice.REMOVE, is_tenant=True)
         if counts is None:
             return
+        counts += await _redact(session, batch)
         mine = erasure_subjects.c.case_id == case_id
         await session.execute(delete(erasure_subjects).where(mine, erasure_subjects.c.account_id.in_(batch)))
-        await self._note(session, case_id, counts, [], done=len(batch))
+        # Surrogates of members who went earlier are renewed with the others, but nobody goes twice.
+        await self._note(session, case_id, counts, [], done=sum(account.version != 4 for account in batch))
         crash("tenant.before_commit")
 
     async def _erase(
@@ -163,7 +171,7 @@ class Eraser:
     ) -> list[RuleCount] | None:
         """Run the plan; None when a post-condition does not hold: nothing is changed and the case answered FAILED."""
         try:
-            async with session.begin_nested():
+            async with session.begin_nested(), by_index(session):
                 if self._personal_data.before_erasure is not None:
                     await self._personal_data.before_erasure(session, accounts, is_tenant)
                 return await self.plan.run(session, accounts, case_id=case_id, content=content)
@@ -198,7 +206,7 @@ class Eraser:
             await self._answer(session, case_id, Outcome.ON_HOLD)
             return
         await redact_tenant(session, tenant_of(session), keep_types=KEPT_UNTIL_COMPLETION)
-        await self.plan.erase_orphans(session)
+        await self.plan.erase_orphans(session, case_id)
         found = await self.plan.tenant_remaining(session)
         if found:
             await self._answer(session, case_id, Outcome.FAILED, found)
@@ -220,7 +228,7 @@ class Eraser:
         merged = dict(known.counts)
         for entry in counts:
             merged[entry.rule] = merged.get(entry.rule, 0) + entry.count
-        values = {"counts": merged, "done": known.done + done}
+        values: dict[str, Any] = {"counts": merged, "done": known.done + done}
         if retained:
             values["retained"] = [entry.model_dump(mode="json") for entry in retained]
         await session.execute(update(erasures).where(erasures.c.case_id == case_id).values(values))
@@ -262,8 +270,13 @@ class Eraser:
         ERASURE_SECONDS.labels(self.service).observe((utc_now() - case.started_at).total_seconds())
 
 
-async def _case(session: AsyncSession, case_id: UUID) -> Row[tuple[object, ...]]:
+async def _case(session: AsyncSession, case_id: UUID) -> Row[Any]:
     return (await session.execute(select(erasures).where(erasures.c.case_id == case_id))).one()
+
+
+async def _redact(session: AsyncSession, accounts: Sequence[UUID]) -> list[RuleCount]:
+    count = await redact_subjects(session, accounts, keep_types=KEPT_UNTIL_COMPLETION)
+    return [RuleCount(rule="event_log", count=count)] if count else []
 
 
 async def _is_held(session: AsyncSession, account_id: UUID | None) -> bool:
@@ -274,24 +287,10 @@ async def _is_held(session: AsyncSession, account_id: UUID | None) -> bool:
     return bool(await session.scalar(select(held)))
 
 
-async def _is_unanswered(session: AsyncSession, case_id: UUID) -> bool:
-    """Lock the case and say whether its receipt is due: never while accounts of its tenant still wait."""
-    statement = select(erasures.c.answered_at).where(erasures.c.case_id == case_id).with_for_update()
-    answered_at = await session.scalar(statement)
-    waiting = exists().where(erasure_subjects.c.case_id == case_id)
-    return answered_at is None and not await session.scalar(select(waiting))
-
-
-async def _next_tenant_case(database: Database) -> Row[tuple[UUID, UUID]] | None:
-    open_cases = select(erasures.c.case_id, erasures.c.tenant_id).where(
-        erasures.c.is_tenant, erasures.c.answered_at.is_(None)
-    )
-    # A tenant case whose accounts are done waits for its files only.
-    waits_for_files = exists().where(file_deletions.c.case_id == erasures.c.case_id)
-    has_accounts = exists().where(erasure_subjects.c.case_id == erasures.c.case_id)
-    async with database.transaction() as session:
-        statement = open_cases.where(has_accounts | ~waits_for_files).order_by(erasures.c.worked_at).limit(1)
-        return (await session.execute(statement)).one_or_none()
+async def _awaits_files(session: AsyncSession, case_id: UUID) -> bool:
+    """Lock an account's case and say whether its receipt is due; a tenant's is closed by `erase_batch`."""
+    mine = select(erasures.c.case_id).where(erasures.c.case_id == case_id, ~erasures.c.is_tenant)
+    return await session.scalar(mine.where(erasures.c.answered_at.is_(None)).with_for_update()) is not None
 
 
 async def _next_accounts(session: AsyncSession, case_id: UUID) -> list[UUID]:

@@ -6,7 +6,7 @@ afterwards, and one query at the end, in the same transaction, counts what every
 
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -21,7 +21,7 @@ from shared.events.erasure import RetainedRows, RuleCount
 from shared.events.identity import ContentChoice
 from shared.privacy.manifest import Manifest, table_mark
 from shared.privacy.marks import Subject
-from shared.privacy.rules import RetainRule, Rule, accounts_of, files_of, retained_of, rules_of
+from shared.privacy.rules import RetainRule, Rule, accounts_of, files_of, orphan_files_of, retained_of, rules_of
 from shared.privacy.tables import OWN_STORES
 
 
@@ -39,6 +39,7 @@ class Plan:
     """A service's rules in the order in which they run, its files, what it retains and where accounts are named."""
 
     files: tuple[str, ...]
+    orphan_files: tuple[str, ...]
     rules: tuple[Rule, ...]
     retained: tuple[RetainRule, ...]
     accounts: tuple[str, ...]
@@ -51,6 +52,7 @@ class Plan:
         tables.sort(key=_is_direct)
         return cls(
             files=tuple(statement for table in tables for statement in files_of(table)),
+            orphan_files=tuple(statement for table in tables for statement in orphan_files_of(table)),
             rules=tuple(rule for table in tables for rule in rules_of(table)),
             retained=tuple(rule for table in tables for rule in retained_of(table)),
             accounts=tuple(statement for table in tables for statement in accounts_of(table)),
@@ -91,10 +93,12 @@ class Plan:
     async def retained_of_tenant(self, session: AsyncSession) -> list[RetainedRows]:
         return [row for rule in self.retained for row in await _kept(session, rule, rule.of_tenant, {})]
 
-    async def erase_orphans(self, session: AsyncSession) -> None:
+    async def erase_orphans(self, session: AsyncSession, case_id: UUID) -> None:
         """Erase, in a tenant that goes, the rows of persons who have no account (a buyer entered by hand)."""
-        bound = _bind([], salt=secrets.token_bytes(32), remove=True)
+        bound = _bind([], salt=secrets.token_bytes(32), remove=True, case=case_id)
         async with exempt(session):
+            for statement in self.orphan_files:
+                await session.execute(*_prepared(statement, bound))
             for rule in self.rules:
                 if rule.orphans is not None:
                     await session.execute(*_prepared(rule.orphans, bound))
@@ -104,42 +108,48 @@ class Plan:
         return await _found(session, ((rule.name, rule.tenant_remaining) for rule in self.rules), {})
 
     async def list_accounts(self, session: AsyncSession, case_id: UUID) -> int:
-        """Note every account id that the transaction's tenant holds as work of a case; return how many are new.
+        """Note every account id that the transaction's tenant holds as work of a case; return how many accounts wait.
 
-        Accounts under a legal hold stay out.
+        Accounts under a legal hold stay out. Surrogates are listed, as nothing marks them but their version, and
+        not counted.
         """
-        if not self.accounts:
-            return 0
-        statement = (
-            "WITH listed AS (INSERT INTO erasure_subjects (case_id, account_id) SELECT :case, named.account_id"
+        insert = (
+            "INSERT INTO erasure_subjects (case_id, account_id) SELECT :case, named.account_id"
             f" FROM ({' UNION '.join(self.accounts)}) AS named (account_id)"
             " WHERE NOT EXISTS (SELECT FROM holds h WHERE h.account_id = named.account_id"
-            " AND h.tenant_id = current_setting('cowork.tenant')::uuid)"
-            " ON CONFLICT DO NOTHING RETURNING 1) SELECT count(*) FROM listed"
+            " AND h.tenant_id = current_setting('cowork.tenant')::uuid) ON CONFLICT DO NOTHING"
         )
-        return int(await session.scalar(*_prepared(statement, {"case": case_id})) or 0)
-
-
-_EXEMPT = text("SELECT set_config('cowork.erasing', 'on', true), set_config('enable_seqscan', 'off', true)")
-_GUARDED = text("SELECT set_config('cowork.erasing', '', true), set_config('enable_seqscan', 'on', true)")
+        waiting = (
+            "SELECT count(*) FROM erasure_subjects WHERE case_id = :case AND substr(account_id::text, 15, 1) <> '4'"
+        )
+        await session.execute(*_prepared(insert, {"case": case_id}))
+        return int(await session.scalar(*_prepared(waiting, {"case": case_id})) or 0)
 
 
 @asynccontextmanager
-async def exempt(session: AsyncSession) -> AsyncIterator[None]:
-    """Let the body rewrite rows of erased people; the guards are back before anything else of the transaction runs.
-
-    Personal columns have no statistics, so the planner of PostgreSQL takes a thousand accounts for most of a table:
-    the indexes that protection derives are right, whatever it estimates. When the body raises, the rollback of its
-    transaction or savepoint resets both settings.
-    """
-    await session.execute(_EXEMPT)
+async def _set(session: AsyncSession, setting: str, value: str, afterwards: str) -> AsyncIterator[None]:
+    """Change a setting for the body. When that raises, the rollback of transaction or savepoint resets it."""
+    change = text("SELECT set_config(:setting, :value, true)")
+    await session.execute(change, {"setting": setting, "value": value})
     yield
-    await session.execute(_GUARDED)
+    await session.execute(change, {"setting": setting, "value": afterwards})
 
 
-async def _found(
-    session: AsyncSession, counts: Iterable[tuple[str, str]], bound: dict[str, Any]
-) -> list[RuleCount]:
+def exempt(session: AsyncSession) -> AbstractAsyncContextManager[None]:
+    """Let the body rewrite rows of erased people; the guards are back before anything else of the transaction runs."""
+    return _set(session, "cowork.erasing", "on", "")
+
+
+def by_index(session: AsyncSession) -> AbstractAsyncContextManager[None]:
+    """Let the body find people by index, however many.
+
+    Personal columns have no statistics, so PostgreSQL takes a thousand accounts for most of a table and reads it
+    all; the indexes that `protection` derives are right, whatever it estimates.
+    """
+    return _set(session, "enable_seqscan", "off", "on")
+
+
+async def _found(session: AsyncSession, counts: Iterable[tuple[str, str]], bound: dict[str, Any]) -> list[RuleCount]:
     """Run named counts in one round trip; return those above zero."""
     parts = [f"SELECT '{name}' AS rule, ({count}) AS found" for name, count in counts]
     if not parts:

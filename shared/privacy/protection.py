@@ -1,6 +1,6 @@
 """DDL that is derived from the marks and renewed after every migration: row security, grants, guards, no statistics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, Table, UniqueConstraint
@@ -121,52 +121,65 @@ def _is_indexed(table: Table, column: Column[Any]) -> bool:
     """Whether an index starts with the column, or with the tenant (which row security adds) and the column."""
     keys = [c.columns for c in table.constraints if isinstance(c, PrimaryKeyConstraint | UniqueConstraint)]
     whole = [i.expressions for i in table.indexes if i.dialect_options["postgresql"]["where"] is None]
-    served = [[getattr(part, "name", None) for part in parts] for parts in (*keys, *whole)]
+    parts: list[Iterable[Any]] = [*keys, *whole]
+    served = [[getattr(part, "name", None) for part in one] for one in parts]
     return any(names[:1] == [column.name] or names[:2] == ["tenant_id", column.name] for names in served)
 
 
 def _guard(table: Table) -> Iterator[str]:
-    """The tombstone trigger: nobody comes back through an INSERT or an UPDATE that sets something new."""
-    mark = table_mark(table)
+    """The tombstone triggers: nobody comes back through an INSERT or an UPDATE that sets something new.
+
+    Conditions stand in WHEN, so that an erasure and an UPDATE of anything else do not even call the function.
+    """
+    mark, name = table_mark(table), table.name
     references = [c.name for c in table.columns if is_erased_reference(c)]
-    is_exempt = table.name in _UNGUARDED or (isinstance(mark, Subject) and not mark.guard)
+    is_exempt = name in _UNGUARDED or (isinstance(mark, Subject) and not mark.guard)
     if is_exempt or "tenant_id" not in table.columns or not (references or isinstance(mark, Subject)):
-        yield f"DROP TRIGGER IF EXISTS guard ON {table.name}"
+        yield f"DROP TRIGGER IF EXISTS guard ON {name}"
+        yield f"DROP TRIGGER IF EXISTS guard_update ON {name}"
         return
-    owner = _owner(mark, "NEW") if isinstance(mark, Subject) else None
-    subjects = ", ".join(f"NEW.{name}" for name in references)
-    inserted = ", ".join(filter(None, [subjects, owner if owner not in {f"NEW.{r}" for r in references} else None]))
-    yield f"""CREATE OR REPLACE FUNCTION guard_{table.name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
- IF current_setting('cowork.erasing', true) = 'on' THEN RETURN NEW; END IF;
- IF TG_OP = 'INSERT' THEN
-  PERFORM refuse_erased(NEW.tenant_id, ARRAY[{inserted}]::uuid[]);
-  RETURN NEW;
- END IF;{"".join(_update_checks(table, references, owner))}
+    owner = _owner(mark) if isinstance(mark, Subject) else None
+    subjects = list(dict.fromkeys([*(f"NEW.{one}" for one in references), *filter(None, [owner])]))
+    yield f"""CREATE OR REPLACE FUNCTION guard_{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+ PERFORM refuse_erased(NEW.tenant_id, ARRAY[{", ".join(subjects)}]::uuid[]);
  RETURN NEW; END $$"""
-    yield f"CREATE OR REPLACE TRIGGER guard BEFORE INSERT OR UPDATE ON {table.name} FOR EACH ROW EXECUTE FUNCTION guard_{table.name}()"
+    yield (
+        f"CREATE OR REPLACE TRIGGER guard BEFORE INSERT ON {name} FOR EACH ROW WHEN ({_NOT_ERASING})"
+        f" EXECUTE FUNCTION guard_{name}()"
+    )
+    yield from _guard_updates(table, references, owner)
 
 
-def _update_checks(table: Table, references: list[str], owner: str | None) -> Iterator[str]:
-    for name in references:
-        yield (
-            f"\n IF NEW.{name} IS NOT NULL AND NEW.{name} IS DISTINCT FROM OLD.{name} THEN"
-            f" PERFORM refuse_erased(NEW.tenant_id, ARRAY[NEW.{name}]); END IF;"
-        )
-    personal = [c.name for c in table.columns if isinstance(column_mark(c), Personal | Link) and not _is_generated(c)]
+def _guard_updates(table: Table, references: list[str], owner: str | None) -> Iterator[str]:
+    name = table.name
+    personal = [c.name for c in table.columns if isinstance(column_mark(c), Personal | Link) and c.computed is None]
+    set_anew = [_is_set_anew(column) for column in [*references, *(personal if owner is not None else [])]]
+    if not set_anew:
+        return
+    new = [f"CASE WHEN {_is_set_anew(one)} THEN NEW.{one} END" for one in references]
     if owner is not None and personal:
-        changed = " OR ".join(f"(NEW.{n} IS NOT NULL AND NEW.{n} IS DISTINCT FROM OLD.{n})" for n in personal)
-        yield f"\n IF {changed} THEN PERFORM refuse_erased(NEW.tenant_id, ARRAY[{owner}]::uuid[]); END IF;"
+        new.append(f"CASE WHEN {' OR '.join(map(_is_set_anew, personal))} THEN {owner} END")
+    yield f"""CREATE OR REPLACE FUNCTION guard_update_{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+ PERFORM refuse_erased(NEW.tenant_id, ARRAY[{", ".join(new)}]::uuid[]);
+ RETURN NEW; END $$"""
+    yield (
+        f"CREATE OR REPLACE TRIGGER guard_update BEFORE UPDATE ON {name} FOR EACH ROW"
+        f" WHEN ({_NOT_ERASING} AND ({' OR '.join(set_anew)})) EXECUTE FUNCTION guard_update_{name}()"
+    )
 
 
-def _owner(mark: Subject, row: str) -> str:
+_NOT_ERASING = "current_setting('cowork.erasing', true) IS DISTINCT FROM 'on'"
+
+
+def _is_set_anew(column: str) -> str:
+    return f"(NEW.{column} IS NOT NULL AND NEW.{column} IS DISTINCT FROM OLD.{column})"
+
+
+def _owner(mark: Subject) -> str:
     if mark.via is None:
-        return f"{row}.{mark.column}"
+        return f"NEW.{mark.column}"
     via = mark.via
-    return f"(SELECT {via.account} FROM {via.table} WHERE {via.key} = {row}.{mark.column})"
-
-
-def _is_generated(column: Column[Any]) -> bool:
-    return column.computed is not None
+    return f"(SELECT {via.account} FROM {via.table} WHERE {via.key} = NEW.{mark.column})"
 
 
 # Stores that erasure itself writes about erased people, or that take late messages in.

@@ -29,7 +29,11 @@ def platform_reactions(eraser: Eraser) -> Consumers:
     consumers.on(TenantChanged, latest_only=True)(copy_tenant)
     consumers.on(SessionsRevoked)(refuse_sessions)
     consumers.on(HoldPlaced, overtakes=True)(place_hold)
-    consumers.on(HoldLifted, overtakes=True)(lift_hold)
+
+    @consumers.on(HoldLifted, overtakes=True)
+    async def resume_erasure(session: AsyncSession, event: HoldLifted) -> None:
+        await lift_hold(session, event)
+        await eraser.resume(session, event.account_id)
 
     @consumers.on(AccountDeactivated, overtakes=True)
     async def erase_subject(session: AsyncSession, event: AccountDeactivated) -> None:
@@ -44,7 +48,7 @@ def platform_reactions(eraser: Eraser) -> Consumers:
         if event.service != eraser.service:
             return
         if event.account_id is None:
-            await eraser.redrive_tenant(session, case_id=event.case_id)
+            await eraser.start_tenant(session, case_id=event.case_id, again=True)
             return
         chosen = await session.scalar(select(erasures.c.content).where(erasures.c.case_id == event.case_id))
         content = ContentChoice(chosen or ContentChoice.REMOVE)

@@ -83,14 +83,23 @@ def retained_of(table: Table) -> Iterator[RetainRule]:
 
 
 def files_of(table: Table) -> Iterator[str]:
-    """Note the files of rows that are erased; columns of category `file.…` hold their keys."""
+    """Note the files of the accounts' rows that are erased; columns of category `file.…` hold their keys."""
     mark = table_mark(table)
-    if not isinstance(mark, Subject):
-        return
+    if isinstance(mark, Subject):
+        yield from _noted_files(table, _unless_retained(mark, owner_condition(mark)))
+
+
+def orphan_files_of(table: Table) -> Iterator[str]:
+    """Note every file that a tenant's rows still name when its accounts are gone."""
+    mark = table_mark(table)
+    if isinstance(mark, Subject):
+        yield from _noted_files(table, _unless_retained(mark, "true"))
+
+
+def _noted_files(table: Table, condition: str) -> Iterator[str]:
     for column in table.columns:
         found = column_mark(column)
         if isinstance(found, Personal) and found.category.startswith("file.") and found.erase is not Erase.RETAIN:
-            condition = _unless_retained(mark, owner_condition(mark))
             yield (
                 f"INSERT INTO file_deletions (case_id, path) SELECT :case, {column.name} FROM {table.name}"
                 f" WHERE {column.name} IS NOT NULL AND {condition}"
@@ -150,7 +159,7 @@ def _cleared(table: Table, mark: Subject) -> Rule | None:
     """The row stays: every column that says something is emptied, and the person's own id with them."""
     # Somebody else's id on the person's row is somebody else's: only its own rule touches it.
     own = [c for c in table.columns if not isinstance(column_mark(c), PersonRef) or c.name == mark.column]
-    changes = [emptied for column in own if (emptied := _emptied(column, mark)) is not None]
+    changes = [change for column in own if (change := _emptied(column, mark)) is not None]
     if not changes:
         return None
     assignments = ", ".join(f"{change.column} = {change.value}" for change in changes)

@@ -86,8 +86,9 @@ async def test_a_foreign_tenant_sees_and_writes_nothing_in_any_table(service: Ch
                     result: Any = await session.execute(text(change))
                     assert result.rowcount == 0, table.name
             except DBAPIError as error:
-                assert error.orig is not None
-                assert getattr(error.orig, "sqlstate", "") in ("42501", "CW409"), table.name
+                # A frozen document refuses before anything else is asked.
+                if getattr(error.orig, "sqlstate", "") not in ("42501", "CW409"):
+                    raise
         kept = await service.superuser.fetchval(f"SELECT count(*) FROM {table.name} WHERE tenant_id = $1", theirs)
         assert kept == 1, table.name
         with pytest.raises(DBAPIError):

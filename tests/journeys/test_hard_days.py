@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from shared.db import uuid7
+
 SERVICES = {"identity", "booking", "billing", "feed", "helpdesk", "notify", "privacy"}
 CROWD = 1000
 
@@ -64,9 +66,9 @@ async def test_a_paid_reservation_is_credited_and_an_open_claim_is_kept(space: A
     (billing,) = [answer for answer in certificate["answers"] if answer["service"] == "billing"]
     grounds = {(entry["rule"], entry["ground"]): entry["until"] for entry in billing["retained"]}
     assert grounds[("claims", "open_claim")] is None, "kept until it is settled"
-    credits = await documents(space, "credit_note", 1)
-    assert (credits[0]["invoice_id"], credits[0]["total_minor"]) == (invoice["id"], invoice["total_minor"])
-    assert credits[0]["buyer"] == invoice["buyer"]
+    notes = await documents(space, "credit_note", 1)
+    assert (notes[0]["invoice_id"], notes[0]["total_minor"]) == (invoice["id"], invoice["total_minor"])
+    assert notes[0]["buyer"] == invoice["buyer"]
     rows = await space.suite.query("booking", "SELECT * FROM reservations WHERE id = $1", UUID(paid["id"]))
     assert (rows[0]["state"], rows[0]["account_id"]) == ("cancelled", None)
     again = await reserve(space, await space.join("Omar"), room, days=7)
@@ -134,7 +136,7 @@ async def test_a_whole_space_goes_though_a_service_dies_and_another_stays(space:
 
 async def crowd(space: Any) -> None:
     """A thousand accounts with a profile, a post and a reservation each, written at once."""
-    ids = [uuid4() for _ in range(CROWD)]
+    ids = [uuid7() for _ in range(CROWD)]
     await space.suite.query(
         "identity",
         "INSERT INTO accounts (id, tenant_id, email, state, roles, language, created_at, version)"
