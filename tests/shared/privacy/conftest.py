@@ -1,6 +1,7 @@
 """The sample service with two members in one tenant and a third in another."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -45,6 +47,10 @@ class World:
     async def query(self, query: str, **parameters: Any) -> list[Any]:
         async with self.database.transaction(self.tenant) as session:
             return list((await session.execute(text(query), parameters)).all())
+
+    async def superuser(self) -> Any:
+        """A connection past roles and row security."""
+        return await asyncpg.connect(os.environ["COWORK_RUN_PG_URL"], database=self.database.engine.url.database)
 
     async def value(self, query: str, **parameters: Any) -> Any:
         return (await self.query(query, **parameters))[0][0]
