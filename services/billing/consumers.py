@@ -2,8 +2,10 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.billing.actions.orders import credit_order, place_order
-from services.billing.models import OrderOrigin
+from services.billing.actions.credit_notes import credit_order
+from services.billing.actions.orders import place_order
+from services.billing.local_time import zone_of
+from services.billing.models import Nature, OrderOrigin
 from shared.bus import Consumers
 from shared.db import utc_now
 from shared.events.booking import ReservationCancelled, ReservationConfirmed
@@ -15,11 +17,14 @@ consumers = Consumers("billing")
 async def order_reservation(session: AsyncSession, event: ReservationConfirmed) -> None:
     if event.price_minor == 0:
         return
+    zone = await zone_of(session)
+    starts_at, ends_at = event.starts_at.astimezone(zone), event.ends_at.astimezone(zone)
     line = {
-        "text": f"Réservation / Reservation {event.starts_at:%Y-%m-%d %H:%M}–{event.ends_at:%H:%M} UTC",
+        "text": f"Réservation / Reservation {starts_at:%Y-%m-%d %H:%M}–{ends_at:%H:%M}",
         "quantity": 1,
         "unit_minor": event.price_minor,
         "vat_rate_bp": event.vat_rate_bp,
+        "nature": Nature.SERVICES,
     }
     await place_order(
         session,

@@ -19,8 +19,16 @@ class DocumentNotFound(NotFound):
     """There is no such document that you can see."""
 
 
+class RefundNotFound(NotFound):
+    """This credit note makes no refund due."""
+
+
 class AddressNotFound(NotFound):
     """You have given no billing address."""
+
+
+class SellerNotFound(NotFound):
+    """Nobody has entered who sells yet."""
 
 
 class MemberUnknown(NotFound):
@@ -32,12 +40,28 @@ class QuoteExpired(Conflict):
 
 
 class QuoteAnswered(Conflict):
-    """This quote has been answered already."""
+    """This quote has been answered or replaced already."""
+
+
+class RefundPaid(Conflict):
+    """This refund was paid already, on another day."""
+
+
+class SellerUnknown(Conflict):
+    """Enter who sells (PUT /seller) before anything is invoiced."""
 
 
 class CreditExceedsInvoice(Unprocessable):
     """A credit note cannot exceed what remains of its invoice."""
 
 
-class SellerUnknown(Conflict):
-    """Enter who sells (PUT /seller) before anything is invoiced."""
+class MixedCurrencies(Unprocessable):
+    """One order has one currency."""
+
+
+class AmountTooLarge(Unprocessable):
+    """This total is larger than one document may carry."""
+
+
+class ValidityPassed(Unprocessable):
+    """A quote cannot end before it begins."""

@@ -1,5 +1,7 @@
 """From a due order to its invoice: identity is asked for the name before the transaction that finalizes."""
 
+import asyncio
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -16,34 +18,46 @@ from shared.problems import BadGateway, Gone, NotFound
 log = structlog.get_logger()
 BATCH = 50
 NAMELESS = "—"
+Contact = tuple[str, str]
 
 
 async def invoice_due(database: Database, internal: Internal, tenant_id: UUID, *, now: datetime) -> int:
     """Invoice what is due in a tenant; return how many. Orders wait while identity or the seller is missing."""
     async with database.transaction(tenant_id) as session:
-        if await find_seller(session) is None:
+        orders = await due_orders(session, limit=BATCH)
+        if not orders or await find_seller(session) is None:
             return 0
-        waiting = [
-            (order.id, await find_account_id(session, order.party_id))
-            for order in await due_orders(session, limit=BATCH)
-        ]
+        waiting = [(order.id, await find_account_id(session, order.party_id)) for order in orders]
+    try:
+        contacts = await _contacts_of(internal, tenant_id, {account_id for _, account_id in waiting})
+    except BadGateway as error:
+        log.info("invoice.waits_for_identity", exc_info=error)
+        return 0
     for order_id, account_id in waiting:
-        try:
-            name, language = await contact_of(internal, tenant_id, account_id)
-        except BadGateway as error:
-            log.info("invoice.waits_for_identity", exc_info=error)
-            return 0
-        async with database.transaction(tenant_id) as session:
-            # A cancellation that came in between has taken the order back.
-            order = await session.get(Order, order_id, with_for_update=True)
-            if order is None or order.state is not OrderState.DUE:
-                continue
-            buyer = await buyer_of(session, order.party_id, fallback_name=name)
-            await issue_invoice(session, order, buyer=buyer, language=language, now=now)
+        await _invoice(database, tenant_id, order_id, contacts[account_id], now=now)
     return len(waiting)
 
 
-async def contact_of(internal: Internal, tenant_id: UUID, account_id: UUID | None) -> tuple[str, str]:
+async def _invoice(database: Database, tenant_id: UUID, order_id: UUID, contact: Contact, *, now: datetime) -> None:
+    name, language = contact
+    async with database.transaction(tenant_id) as session:
+        # A cancellation that came in between has taken the order back.
+        order = await session.get(Order, order_id, with_for_update=True)
+        if order is None or order.state is not OrderState.DUE:
+            return
+        buyer = await buyer_of(session, order.party_id, fallback_name=name)
+        await issue_invoice(session, order, buyer=buyer, language=language, now=now)
+
+
+async def _contacts_of(
+    internal: Internal, tenant_id: UUID, account_ids: Iterable[UUID | None]
+) -> dict[UUID | None, Contact]:
+    accounts = list(account_ids)
+    found = await asyncio.gather(*(contact_of(internal, tenant_id, account_id) for account_id in accounts))
+    return dict(zip(accounts, found, strict=True))
+
+
+async def contact_of(internal: Internal, tenant_id: UUID, account_id: UUID | None) -> Contact:
     """Return (name, else e-mail address, language) for a document; neutral once the account is erased. Raises BadGateway."""
     if account_id is None:
         return NAMELESS, "fr"

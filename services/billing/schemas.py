@@ -6,15 +6,17 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from services.billing.models import DocumentKind, OrderOrigin, OrderState, QuoteState
+from services.billing.models import DocumentKind, Nature, OrderOrigin, OrderState, QuoteState
 from shared.http import In, Out
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Siren = Annotated[str, StringConstraints(pattern=r"^\d{9}$")]
+VatId = Annotated[str, StringConstraints(pattern="^[A-Z]{2}[0-9A-Z]{2,13}$")]
 Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
 
 
 class AddressIn(In):
-    """A private billing address; asked for only when something is bought privately."""
+    """A private billing address; asked for only when something is bought privately. A business adds its numbers."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -33,6 +35,8 @@ class AddressIn(In):
     postcode: Annotated[str, StringConstraints(min_length=1, max_length=20)]
     city: Line
     country: Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
+    siren: Siren | None = None
+    vat_id: VatId | None = None
 
 
 class AddressOut(Out):
@@ -41,6 +45,8 @@ class AddressOut(Out):
     postcode: str
     city: str
     country: str
+    siren: str | None
+    vat_id: str | None
 
 
 class SellerIn(In):
@@ -51,11 +57,28 @@ class SellerIn(In):
     postcode: Annotated[str, StringConstraints(min_length=1, max_length=20)]
     city: Line
     country: Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")] = "FR"
-    siren: Annotated[str, StringConstraints(pattern=r"^\d{9}$")] | None = None
+    registration: Line | None = Field(None, description="legal form, capital and register, as on letters")
+    siren: Siren | None = None
     vat_id: Annotated[str, StringConstraints(max_length=20)] | None = None
     iban: Annotated[str, StringConstraints(max_length=42)] | None = None
     email: Annotated[str, StringConstraints(max_length=200)] | None = None
     late_penalty_rate: Annotated[str, StringConstraints(max_length=20)] = "10 %"
+    vat_exemption: Line | None = Field(None, description="mention on documents with lines free of VAT")
+
+
+class SellerOut(Out):
+    legal_name: str
+    street: str
+    postcode: str
+    city: str
+    country: str
+    registration: str | None = None
+    siren: str | None = None
+    vat_id: str | None = None
+    iban: str | None = None
+    email: str | None = None
+    late_penalty_rate: str
+    vat_exemption: str | None = None
 
 
 class PriceIn(In):
@@ -63,11 +86,14 @@ class PriceIn(In):
     price_minor: int = Field(ge=0, le=100_000_000)
     currency: Currency = "EUR"
     vat_rate_bp: int = Field(2000, ge=0, le=10_000, description="basis points: 2000 = 20 %")
+    nature: Nature = Nature.SERVICES
 
 
 class PricePatch(In):
     name: Line | None = None
     price_minor: int | None = Field(None, ge=0, le=100_000_000)
+    vat_rate_bp: int | None = Field(None, ge=0, le=10_000)
+    nature: Nature | None = None
     is_offered: bool | None = None
 
 
@@ -77,6 +103,8 @@ class PriceOut(Out):
     price_minor: int
     currency: str
     vat_rate_bp: int
+    nature: Nature
+    is_offered: bool
 
 
 class WantedIn(In):
@@ -104,9 +132,13 @@ class OrderOut(Out):
     created_at: datetime
 
 
-class QuoteIn(In):
-    account_id: UUID
+class RevisionIn(In):
     lines: list[WantedIn] = Field(min_length=1, max_length=100)
+    valid_until: date | None = Field(None, description="last day of validity; 30 days from today if left out")
+
+
+class QuoteIn(RevisionIn):
+    account_id: UUID
 
 
 class QuoteAnswerIn(In):
@@ -116,6 +148,7 @@ class QuoteAnswerIn(In):
 class QuoteOut(Out):
     id: UUID
     number: str
+    revision: int
     state: QuoteState
     issued_on: date
     valid_until: date
@@ -164,6 +197,19 @@ class PaymentOut(Out):
     amount_minor: int
     method: str
     received_on: date
+    note: str | None
+
+
+class RefundPaymentIn(In):
+    paid_on: date
+
+
+class RefundOut(Out):
+    """Money to give back for a credit note; `paid_on` is None while it is due."""
+
+    credit_note_id: UUID
+    amount_minor: int
+    paid_on: date | None
 
 
 class CreditIn(In):
@@ -171,6 +217,12 @@ class CreditIn(In):
     reason: Line
 
 
+class LabelsIn(In):
+    ids: Annotated[list[UUID], Field(max_length=200)]
+
+
 class ChainOut(Out):
+    """`broken_at` is the printed number of the first document that does not fit, None while all do."""
+
     checked: int
     broken_at: str | None

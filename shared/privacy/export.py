@@ -22,7 +22,7 @@ OTHER = "another member"
 @dataclass(frozen=True, slots=True)
 class _Section:
     table: str
-    query: str
+    rows: str
     schema: dict[str, dict[str, str]]
     files: tuple[str, ...]
 
@@ -35,9 +35,8 @@ def _sections(manifest: Manifest) -> Iterator[_Section]:
         schema = dict(_schema(table))
         if any("category" in column for column in schema.values()):
             files = tuple(name for name, column in schema.items() if column.get("category", "").startswith("file."))
-            columns = ", ".join(schema)
-            query = f"SELECT {columns} FROM {table.name} WHERE {owner_condition(mark)} ORDER BY 1"
-            yield _Section(table.name, query, schema, files)
+            rows = f"FROM {table.name} WHERE {owner_condition(mark)}"
+            yield _Section(table.name, rows, schema, files)
 
 
 def _schema(table: Table) -> Iterator[tuple[str, dict[str, str]]]:
@@ -62,7 +61,8 @@ async def export_person(session: AsyncSession, manifest: Manifest, account_id: U
     """
     found: dict[str, Any] = {}
     for section in _sections(manifest):
-        rows = (await session.execute(_bound(section.query), {"accounts": [account_id]})).mappings().all()
+        query = f"SELECT {', '.join(section.schema)} {section.rows} ORDER BY 1"
+        rows = (await session.execute(_bound(query), {"accounts": [account_id]})).mappings().all()
         if rows:
             shown = [{name: _shown(section, name, value, account_id) for name, value in row.items()} for row in rows]
             found[section.table] = {"schema": section.schema, "rows": shown}
@@ -74,9 +74,8 @@ async def files_of(session: AsyncSession, manifest: Manifest, account_id: UUID) 
     keys: list[str] = []
     for section in _sections(manifest):
         for column in section.files:
-            query = section.query.replace("SELECT ", f"SELECT {column} AS key_of_file, ", 1)
-            rows = await session.execute(_bound(query), {"accounts": [account_id]})
-            keys.extend(key for key in rows.scalars() if key)
+            query = f"SELECT {column} {section.rows} AND {column} IS NOT NULL"
+            keys.extend((await session.execute(_bound(query), {"accounts": [account_id]})).scalars())
     return keys
 
 

@@ -120,7 +120,8 @@ def _faults(table: Table) -> Iterator[str]:
         elif isinstance(found, Personal) and not isinstance(mark, Subject):
             yield f"{where}: personal, but its table leads to no person"
         # The bus's and the engine's own stores are emptied by redaction, whatever their types.
-        if table.name not in OWN_STORES and _is_nulled(found) and not table.columns[name].nullable:
+        column = table.columns[name]
+        if table.name not in OWN_STORES and _is_nulled(found) and not column.nullable and column.computed is None:
             yield f"{where}: erased to NULL, but NOT NULL"
         if isinstance(found, PersonRef) and found.scope is not None and found.scope not in marks:
             yield f"{where}: its surrogate's scope {found.scope} is no column"
@@ -129,7 +130,7 @@ def _faults(table: Table) -> Iterator[str]:
 
 
 def _is_nulled(mark: ColumnMark | None) -> bool:
-    return isinstance(mark, Personal | PersonRef | Link) and mark.erase is Erase.NULL
+    return isinstance(mark, Personal | PersonRef | Link) and mark.erase in (Erase.NULL, Erase.BY_CHOICE)
 
 
 def _subject_faults(table: Table, mark: Subject, marks: dict[str, ColumnMark | None]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The erasure plan: set-based statements derived from the marks, the same for one account and for a tenant's batch.
 
 Every rule carries its own proof: its statement returns how many rows it changed and how many of them are not clean
-afterwards, and one query at the end, in the same transaction, counts what every rule has left.
+afterwards, and a query in the same transaction counts what the rules have left.
 """
 
 import secrets
@@ -12,15 +12,14 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, Table, TextClause, bindparam, text
+from sqlalchemy import LargeBinary, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import Uuid
 
 from shared.events.erasure import RetainedRows, RuleCount
 from shared.events.identity import ContentChoice
-from shared.privacy.manifest import Manifest, table_mark
-from shared.privacy.marks import Subject
+from shared.privacy.manifest import Manifest
 from shared.privacy.rules import RetainRule, Rule, accounts_of, files_of, orphan_files_of, retained_of, rules_of
 from shared.privacy.tables import OWN_STORES
 
@@ -48,8 +47,6 @@ class Plan:
     def of(cls, manifest: Manifest) -> "Plan":
         # Rows that refer go before the rows they refer to, so that no cascade takes them uncounted.
         tables = [table for table in reversed(manifest.tables) if table.name not in OWN_STORES]
-        # Rows that lead to their person over a map go while the map still knows the person.
-        tables.sort(key=_is_direct)
         return cls(
             files=tuple(statement for table in tables for statement in files_of(table)),
             orphan_files=tuple(statement for table in tables for statement in orphan_files_of(table)),
@@ -67,23 +64,16 @@ class Plan:
         """
         # Fresh and never stored: afterwards nobody, we included, can tell whose surrogate is whose.
         bound = _bind(accounts, salt=secrets.token_bytes(32), remove=content is ContentChoice.REMOVE, case=case_id)
-        counts = []
         async with exempt(session):
             for statement in self.files:
                 await session.execute(*_prepared(statement, bound))
-            for rule in self.rules:
-                changed, unclean = (await session.execute(*_prepared(rule.erase, bound))).one()
-                if unclean:
-                    raise ErasureIncomplete(rule.name, unclean)
-                if changed:
-                    counts.append(RuleCount(rule=rule.name, count=changed))
-            if left := await self.remaining(session, accounts):
-                raise ErasureIncomplete(left[0].rule, left[0].count)
-        return counts
+            # What a map leads to goes, and is counted, while the map still knows the person.
+            mapped = await _run([rule for rule in self.rules if rule.is_mapped], session, bound)
+            return mapped + await _run([rule for rule in self.rules if not rule.is_mapped], session, bound)
 
     async def remaining(self, session: AsyncSession, accounts: Sequence[UUID]) -> list[RuleCount]:
         """Run every rule's post-condition; return the rules that still find something."""
-        return await _found(session, ((rule.name, rule.remaining) for rule in self.rules), _bind(accounts))
+        return await _remaining(self.rules, session, _bind(accounts))
 
     async def retained_of(self, session: AsyncSession, accounts: Sequence[UUID]) -> list[RetainedRows]:
         """Count what is kept of these accounts, while the maps still lead to them."""
@@ -149,6 +139,23 @@ def by_index(session: AsyncSession) -> AbstractAsyncContextManager[None]:
     return _set(session, "enable_seqscan", "off", "on")
 
 
+async def _run(rules: Sequence[Rule], session: AsyncSession, bound: dict[str, Any]) -> list[RuleCount]:
+    counts = []
+    for rule in rules:
+        changed, unclean = (await session.execute(*_prepared(rule.erase, bound))).one()
+        if unclean:
+            raise ErasureIncomplete(rule.name, unclean)
+        if changed:
+            counts.append(RuleCount(rule=rule.name, count=changed))
+    if left := await _remaining(rules, session, bound):
+        raise ErasureIncomplete(left[0].rule, left[0].count)
+    return counts
+
+
+async def _remaining(rules: Sequence[Rule], session: AsyncSession, bound: dict[str, Any]) -> list[RuleCount]:
+    return await _found(session, ((rule.name, rule.remaining) for rule in rules), bound)
+
+
 async def _found(session: AsyncSession, counts: Iterable[tuple[str, str]], bound: dict[str, Any]) -> list[RuleCount]:
     """Run named counts in one round trip; return those above zero."""
     parts = [f"SELECT '{name}' AS rule, ({count}) AS found" for name, count in counts]
@@ -181,8 +188,3 @@ def _prepared(statement: str, bound: dict[str, Any]) -> tuple[TextClause, dict[s
     used = {name: value for name, value in bound.items() if f":{name}" in statement}
     typed = [bindparam(name, type_=_TYPES[name]) for name in used if name in _TYPES]
     return text(statement).bindparams(*typed), used
-
-
-def _is_direct(table: Table) -> bool:
-    mark = table_mark(table)
-    return not (isinstance(mark, Subject) and mark.via is not None)

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.db import Database
 from shared.privacy.manifest import Manifest, column_mark, sweep_of, table_mark
 from shared.privacy.marks import Link, Personal, PersonRef, Subject
+from shared.privacy.planner import exempt
+from shared.privacy.rules import literal
 from shared.privacy.tables import tenants
 
 BATCH_ROWS = 1000
@@ -47,14 +49,20 @@ def _rules(manifest: Manifest) -> Iterator[_SweepRule]:
         sweep = sweep_of(table)
         if sweep is None or "tenant_id" not in table.columns or table.name in PLATFORM_SWEEPS:
             continue
-        held = _not_held(table)
-        due = f"SELECT count(*) FROM {table.name} WHERE ({sweep.due}){held}"
-        batch = f"ctid IN (SELECT ctid FROM {table.name} WHERE ({sweep.due}){held} LIMIT {BATCH_ROWS})"
-        files = _files(table, batch)
-        change = (
-            f"DELETE FROM {table.name}" if sweep.action == "delete" else f"UPDATE {table.name} SET {_emptied(table)}"
+        due = f"({sweep.due}){_not_held(table)}"
+        change = f"DELETE FROM {table.name}"
+        if sweep.action == "erase":
+            emptied = _emptied(table)
+            due += f" AND ({' OR '.join(f'{name} IS DISTINCT FROM {value}' for name, value in emptied.items())})"
+            change = f"UPDATE {table.name} SET {', '.join(f'{name} = {value}' for name, value in emptied.items())}"
+        # Materialized: the files that go and the rows that go are the same rows.
+        batch = f"WITH due AS MATERIALIZED (SELECT ctid FROM {table.name} WHERE {due} LIMIT {BATCH_ROWS})"
+        yield _SweepRule(
+            table.name,
+            sweep.keep,
+            due=f"SELECT count(*) FROM {table.name} WHERE {due}",
+            sweep=f"{batch}{_files(table)} {change} WHERE ctid IN (SELECT ctid FROM due)",
         )
-        yield _SweepRule(table.name, sweep.keep, due, f"{files}{change} WHERE {batch}")
 
 
 def _not_held(table: Table) -> str:
@@ -69,28 +77,26 @@ def _not_held(table: Table) -> str:
     return f" AND ({mark.column} IS NULL OR {mark.column} NOT IN ({held}))"
 
 
-def _emptied(table: Table) -> str:
-    emptied = []
+def _emptied(table: Table) -> dict[str, str]:
+    """Return what the columns of a row past its date become. A row that is so already is not due again."""
+    emptied: dict[str, str] = {}
     for column in table.columns:
         mark = column_mark(column)
-        if isinstance(mark, Personal | PersonRef | Link) and column.computed is None and column.nullable:
-            emptied.append(f"{column.name} = NULL")
-        elif isinstance(mark, Personal) and mark.to is not None:
-            emptied.append(f"{column.name} = '{mark.to}'")
-    return ", ".join(emptied)
+        if isinstance(mark, Personal) and mark.to is not None:
+            emptied[column.name] = literal(mark.to)
+        elif isinstance(mark, Personal | PersonRef | Link) and column.computed is None and column.nullable:
+            emptied[column.name] = "NULL"
+    return emptied
 
 
-def _files(table: Table, batch: str) -> str:
+def _files(table: Table) -> str:
     """Files named by a row go with it."""
     keys = [
-        column.name
+        f"SELECT {column.name} FROM {table.name} WHERE {column.name} IS NOT NULL AND ctid IN (SELECT ctid FROM due)"
         for column in table.columns
         if isinstance(mark := column_mark(column), Personal) and mark.category.startswith("file.")
     ]
-    if not keys:
-        return ""
-    paths = " UNION ALL ".join(f"SELECT {key} FROM {table.name} WHERE {key} IS NOT NULL AND {batch}" for key in keys)
-    return f"WITH files AS (INSERT INTO file_deletions (path) {paths}) "
+    return f", files AS (INSERT INTO file_deletions (path) {' UNION ALL '.join(keys)})" if keys else ""
 
 
 async def preview(database: Database, manifest: Manifest, *, now: datetime) -> list[Due]:
@@ -118,8 +124,7 @@ async def sweep(database: Database, manifest: Manifest, *, now: datetime) -> lis
 
 
 async def _sweep_batch(database: Database, tenant_id: UUID, rule: _SweepRule, *, now: datetime) -> int:
-    async with database.transaction(tenant_id) as session:
-        await session.execute(text("SELECT set_config('cowork.erasing', 'on', true)"))
+    async with database.transaction(tenant_id) as session, exempt(session):
         result: Any = await session.execute(_at(rule.sweep), {"now": now})
         return int(result.rowcount)
 

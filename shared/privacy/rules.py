@@ -24,7 +24,7 @@ class Rule:
     """`erase` returns (changed, unclean); `remaining` counts what still names one of the accounts.
 
     `tenant_remaining` counts what names anybody in a tenant; `orphans` erases what no account leads to, when the
-    whole tenant goes.
+    whole tenant goes. `is_mapped`: a map leads to the person, so the rule runs and is checked while the map is there.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Rule:
     remaining: str
     tenant_remaining: str
     orphans: str | None = None
+    is_mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,7 @@ def _deleted(table: Table, mark: Subject) -> Rule:
         remaining=f"SELECT count(*) FROM {table.name} WHERE {mine}",
         tenant_remaining=f"SELECT count(*) FROM {table.name} WHERE {anybodys}",
         orphans=f"DELETE FROM {table.name} WHERE {anybodys}",
+        is_mapped=mark.via is not None,
     )
 
 
@@ -177,6 +179,7 @@ def _cleared(table: Table, mark: Subject) -> Rule | None:
         remaining=f"SELECT count(*) FROM {table.name} WHERE {left}",
         tenant_remaining=f"SELECT count(*) FROM {table.name} WHERE NOT ({emptied})",
         orphans=f"{update} WHERE NOT ({emptied})",
+        is_mapped=mark.via is not None,
     )
 
 

@@ -23,6 +23,9 @@ from services.notify.api import outbox_token
 from shared.events import SERVICES
 from shared.migrate import upgrade
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from support.broker import delete_queues
+
 FAST = {"notify": {"smtp_host": "127.0.0.1", "smtp_starttls": False}, "privacy": {"redrive_seconds": 2}}
 
 
@@ -134,6 +137,7 @@ class Processes(Suite):
             process.send_signal(signal.SIGTERM)
         for process in self._running.values():
             await asyncio.to_thread(process.wait, 30)
+        await delete_queues(self._amqp_url, self._namespace, SERVICES)
         await self.postgres.stop()
         await self.http.close()
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def find_broker() -> Broker:
     raise NoBroker(HOW_TO)
 
 
-def answers(url: str, *, seconds: float = 3.0) -> bool:
+def answers(url: str, *, seconds: float = 10.0) -> bool:
     """Whether an AMQP handshake with `url` succeeds (an open port is not enough)."""
 
     async def handshake() -> None:
@@ -111,6 +111,20 @@ def _installed_now() -> Broker | None:
         if not had_policy:
             policy.unlink()
     return start_private_node()
+
+
+async def delete_queues(url: str, namespace: str, services: Iterable[str]) -> None:
+    """Leave a broker that others use as it was: delete what a namespace's tests have declared."""
+    connection = await aio_pika.connect(url, timeout=10)
+    async with connection:
+        for service in services:
+            for kind in ("in", "dead"):
+                channel = await connection.channel()
+                await channel.queue_delete(f"{namespace}.{service}.{kind}")
+                await channel.close()
+        channel = await connection.channel()
+        for kind in ("events", "dead"):
+            await channel.exchange_delete(f"{namespace}.{kind}")
 
 
 def start_private_node() -> Broker:

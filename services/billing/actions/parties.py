@@ -13,7 +13,7 @@ from services.billing.models import AccountParty, Party, Seller
 from shared.db import tenant_of, uuid7
 from shared.http import check_match
 
-ADDRESS = ("name", "street", "postcode", "city", "country")
+ADDRESS = ("name", "street", "postcode", "city", "country", "siren", "vat_id")
 
 
 async def find_party_id(session: AsyncSession, account_id: UUID) -> UUID | None:
@@ -56,7 +56,7 @@ async def get_address(session: AsyncSession, account_id: UUID) -> Party:
 
 
 async def set_address(
-    session: AsyncSession, account_id: UUID, *, address: Mapping[str, str], if_match: str | None
+    session: AsyncSession, account_id: UUID, *, address: Mapping[str, str | None], if_match: str | None
 ) -> Party:
     """Set or change the private billing address; documents already issued keep their copy."""
     party = await session.get_one(Party, await ensure_party(session, account_id), with_for_update=True)

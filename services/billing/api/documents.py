@@ -1,19 +1,27 @@
-"""HTTP in: invoices, credit notes, payments."""
+"""HTTP in: invoices and credit notes, payments and refunds."""
 
-import asyncio
 from datetime import datetime
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from services.billing.actions import invoices, parties
+from services.billing.actions import credit_notes, documents, parties, payments
+from services.billing.api.scope import check_everybody, visible_party_id
 from services.billing.chain import verify_chain
-from services.billing.errors import CreditExceedsInvoice, DocumentNotFound
+from services.billing.errors import CreditExceedsInvoice, DocumentNotFound, RefundNotFound, RefundPaid
 from services.billing.models import Claim, Document, DocumentKind, Payment
-from services.billing.numbering import printed
-from services.billing.pdf import print_document
-from services.billing.schemas import ChainOut, CreditIn, DocumentOut, PaymentIn, PaymentOut
-from shared.auth import Caller, CurrentCaller, RoleRequired, Session, caller_session, requires
+from services.billing.pdf import number_of, print_in_thread
+from services.billing.schemas import (
+    ChainOut,
+    CreditIn,
+    DocumentOut,
+    LabelsIn,
+    PaymentIn,
+    PaymentOut,
+    RefundOut,
+    RefundPaymentIn,
+)
+from shared.auth import CurrentCaller, InternalSession, RoleRequired, Session, caller_session, calling_service, requires
 from shared.db import utc_now
 from shared.events.identity import Role
 from shared.http import Page, Paging
@@ -21,19 +29,23 @@ from shared.idempotency import Idempotent
 from shared.problems import declared
 
 router = APIRouter(tags=["billing"])
+internal = APIRouter(tags=["internal"], dependencies=[Depends(calling_service)])
 STAFF = [requires(Role.MANAGER, Role.ADMIN)]
 
 
-@router.get("/documents", summary="Your invoices and credit notes; staff may ask for everybody's")
+@router.get(
+    "/documents",
+    summary="Your invoices and credit notes; staff may ask for everybody's",
+    responses=declared(RoleRequired),
+)
 async def list_documents(
     caller: CurrentCaller, session: Session, paging: Paging, kind: DocumentKind | None = None, everybody: bool = False
 ) -> Page[DocumentOut]:
-    if everybody and not caller.is_staff:
-        raise RoleRequired
+    check_everybody(caller, everybody=everybody)
     party_id = None if everybody else await parties.find_party_id(session, caller.account_id)
     if party_id is None and not everybody:
         return Page(data=[])
-    rows = await invoices.list_documents(
+    rows = await documents.list_documents(
         session, kind=kind, party_id=party_id, after=paging.after(datetime, UUID), limit=paging.limit
     )
     shown, following = paging.page(rows, lambda row: (row[0].finalized_at, row[0].id))
@@ -42,9 +54,9 @@ async def list_documents(
 
 @router.get("/documents/{document_id}", summary="One invoice or credit note", responses=declared(DocumentNotFound))
 async def get_document(document_id: UUID, caller: CurrentCaller, session: Session) -> DocumentOut:
-    document = await _visible(session, caller, document_id)
-    claim = await session.get(Claim, document.id)
-    return _show(document, claim)
+    party_id = await visible_party_id(session, caller, DocumentNotFound)
+    document = await documents.get_document(session, document_id, party_id=party_id)
+    return _show(document, await session.get(Claim, document.id))
 
 
 @router.get(
@@ -55,12 +67,12 @@ async def get_document(document_id: UUID, caller: CurrentCaller, session: Sessio
 )
 async def get_pdf(request: Request, document_id: UUID, caller: CurrentCaller) -> Response:
     async with caller_session(request, caller) as session:
-        document = await _visible(session, caller, document_id)
-        invoice = await session.get(Document, document.invoice_id) if document.invoice_id else None
-    credited = printed(invoice.kind, invoice.year, invoice.number) if invoice else None
-    pdf = await asyncio.to_thread(print_document, document, credited=credited)
-    name = printed(document.kind, document.year, document.number)
-    headers = {"Content-Disposition": f'inline; filename="{name}.pdf"', "Cache-Control": "private, no-store"}
+        party_id = await visible_party_id(session, caller, DocumentNotFound)
+        document = await documents.get_document(session, document_id, party_id=party_id)
+        credited = await session.get(Document, document.invoice_id) if document.invoice_id else None
+    pdf = await print_in_thread(document, credited=credited)
+    name = f'inline; filename="{number_of(document)}.pdf"'
+    headers = {"Content-Disposition": name, "Cache-Control": "private, no-store"}
     return Response(pdf, media_type="application/pdf", headers=headers)
 
 
@@ -71,15 +83,22 @@ async def get_pdf(request: Request, document_id: UUID, caller: CurrentCaller) ->
     summary="Note a payment",
     responses=declared(DocumentNotFound, RoleRequired),
 )
-async def record_payment(
-    document_id: UUID, body: PaymentIn, caller: CurrentCaller, session: Session, once: Idempotent
-) -> PaymentOut:
-    invoice = await _invoice(session, document_id)
+async def record_payment(document_id: UUID, body: PaymentIn, session: Session, once: Idempotent) -> PaymentOut:
+    invoice = await documents.get_invoice(session, document_id)
     payment = await once(
-        lambda: invoices.record_payment(session, invoice, **body.model_dump()),
+        lambda: payments.record_payment(session, invoice, **body.model_dump()),
         lambda made: session.get_one(Payment, made),
     )
     return PaymentOut.model_validate(payment)
+
+
+@router.get(
+    "/documents/{document_id}/payments", summary="What was paid on an invoice", responses=declared(DocumentNotFound)
+)
+async def list_payments(document_id: UUID, caller: CurrentCaller, session: Session) -> list[PaymentOut]:
+    party_id = await visible_party_id(session, caller, DocumentNotFound)
+    invoice = await documents.get_document(session, document_id, party_id=party_id)
+    return [PaymentOut.model_validate(payment) for payment in await payments.list_payments(session, invoice.id)]
 
 
 @router.post(
@@ -89,12 +108,10 @@ async def record_payment(
     summary="Credit an invoice, in part or whole",
     responses=declared(DocumentNotFound, CreditExceedsInvoice, RoleRequired),
 )
-async def issue_credit_note(
-    document_id: UUID, body: CreditIn, caller: CurrentCaller, session: Session, once: Idempotent
-) -> DocumentOut:
-    invoice = await _invoice(session, document_id)
+async def issue_credit_note(document_id: UUID, body: CreditIn, session: Session, once: Idempotent) -> DocumentOut:
+    invoice = await documents.get_invoice(session, document_id)
     note = await once(
-        lambda: invoices.issue_credit_note(
+        lambda: credit_notes.issue_credit_note(
             session, invoice, amount_minor=body.amount_minor, reason=body.reason, now=utc_now()
         ),
         lambda made: session.get_one(Document, made),
@@ -102,26 +119,43 @@ async def issue_credit_note(
     return _show(note, None)
 
 
-@router.get("/chain", dependencies=STAFF, summary="Verify that no document was changed, added or removed")
+@router.get(
+    "/refunds",
+    dependencies=STAFF,
+    summary="What is to be given back, or was",
+    responses=declared(RoleRequired),
+)
+async def list_refunds(session: Session, paging: Paging, due: bool = True) -> Page[RefundOut]:
+    found = await credit_notes.list_refunds(session, due_only=due, after=paging.after(UUID), limit=paging.limit)
+    shown, following = paging.page(found, lambda refund: (refund.credit_note_id,))
+    return Page(data=[RefundOut.model_validate(refund) for refund in shown], next_cursor=following)
+
+
+@router.put(
+    "/refunds/{credit_note_id}/payment",
+    dependencies=STAFF,
+    summary="Note that a refund was paid out",
+    responses=declared(RefundNotFound, RefundPaid, RoleRequired),
+)
+async def pay_refund(credit_note_id: UUID, body: RefundPaymentIn, session: Session) -> RefundOut:
+    refund = await credit_notes.pay_refund(session, credit_note_id, paid_on=body.paid_on)
+    return RefundOut.model_validate(refund)
+
+
+@router.get(
+    "/chain",
+    dependencies=STAFF,
+    summary="Verify that no document was changed, added or removed",
+    responses=declared(RoleRequired),
+)
 async def check_chain(session: Session) -> ChainOut:
     return ChainOut.model_validate(await verify_chain(session))
 
 
-async def _invoice(session: Session, document_id: UUID) -> Document:
-    document = await invoices.get_document(session, document_id, party_id=None)
-    if document.kind is not DocumentKind.INVOICE:
-        raise DocumentNotFound
-    return document
-
-
-async def _visible(session: Session, caller: Caller, document_id: UUID) -> Document:
-    """The caller's own document, or anybody's for staff."""
-    if caller.is_staff:
-        return await invoices.get_document(session, document_id, party_id=None)
-    party_id = await parties.find_party_id(session, caller.account_id)
-    if party_id is None:
-        raise DocumentNotFound
-    return await invoices.get_document(session, document_id, party_id=party_id)
+@internal.post("/labels")
+async def labels(body: LabelsIn, session: InternalSession) -> dict[str, dict[UUID, dict[str, str]]]:
+    """Numbers of documents, for other services' pages; unknown ids are left out."""
+    return {"labels": await documents.label_documents(session, body.ids)}
 
 
 def _show(document: Document, claim: Claim | None) -> DocumentOut:
@@ -130,7 +164,7 @@ def _show(document: Document, claim: Claim | None) -> DocumentOut:
     return DocumentOut.model_validate(
         {
             **plain,
-            "number": printed(document.kind, document.year, document.number),
+            "number": number_of(document),
             "open_minor": claim.open_minor if claim else None,
             "settled_on": claim.settled_on if claim else None,
         }

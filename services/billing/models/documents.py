@@ -22,14 +22,14 @@ class DocumentKind(StrEnum):
 
 
 class Series(TenantRow, Base):
-    """The last number of a kind and year; its row is locked by the transaction that finalizes."""
+    """Where a kind's numbers stand; the row is locked by the transaction that finalizes."""
 
     __tablename__ = "series"
     __table_args__ = ({"info": no_subject("numbering")},)
 
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True, info=not_personal("tenant"))
     kind: Mapped[str] = mapped_column(primary_key=True, info=not_personal("enum"))
-    year: Mapped[int] = mapped_column(primary_key=True, info=not_personal("year"))
+    last_on: Mapped[date] = mapped_column(info=not_personal("date of the last document"))
     last_number: Mapped[int] = mapped_column(info=not_personal("number"))
     last_hash: Mapped[bytes | None] = mapped_column(LargeBinary, info=not_personal("hash of the last document"))
 
@@ -112,7 +112,7 @@ class Claim(TenantRow, Base):
 
     invoice_id: Mapped[UUID] = mapped_column(ForeignKey("documents.id"), primary_key=True, info=not_personal("invoice"))
     party_id: Mapped[UUID] = mapped_column(index=True, info=not_personal("billing's own id"))
-    open_minor: Mapped[int] = mapped_column(info=not_personal("amount; negative when too much was paid"))
+    open_minor: Mapped[int] = mapped_column(info=not_personal("amount; negative: the buyer's credit"))
     settled_on: Mapped[date | None] = mapped_column(info=not_personal("date"))
     version: Mapped[int] = mapped_column(default=1, info=not_personal("version"))
 

@@ -30,6 +30,13 @@ class OrderOrigin(StrEnum):
     QUOTE = "quote"
 
 
+class Nature(StrEnum):
+    """What a line sells (the nature of the operation, a required mention)."""
+
+    SERVICES = "services"
+    GOODS = "goods"
+
+
 class OrderState(StrEnum):
     DUE = "due"  # executed, to be invoiced
     INVOICED = "invoiced"
@@ -40,6 +47,7 @@ class QuoteState(StrEnum):
     ISSUED = "issued"
     ACCEPTED = "accepted"
     DECLINED = "declined"
+    REPLACED = "replaced"  # by a later revision under the same number
 
 
 class Price(TenantRow, Base):
@@ -54,16 +62,20 @@ class Price(TenantRow, Base):
     price_minor: Mapped[int] = mapped_column(info=not_personal("amount"))
     currency: Mapped[str] = mapped_column(default="EUR", info=not_personal("ISO 4217"))
     vat_rate_bp: Mapped[int] = mapped_column(default=2000, info=not_personal("basis points"))
+    nature: Mapped[Nature] = mapped_column(
+        names_of(Nature), default=Nature.SERVICES, server_default="services", info=not_personal("enum")
+    )
     is_offered: Mapped[bool] = mapped_column(default=True, info=not_personal("flag"))
     version: Mapped[int] = mapped_column(default=1, info=not_personal("version"))
 
 
 class Order(TenantRow, Base):
-    """What a party owes a document for; `lines` are [{text, quantity, unit_minor, vat_rate_bp}]."""
+    """What a party owes a document for; `lines` are [{text, quantity, unit_minor, vat_rate_bp, nature}]."""
 
     __tablename__ = "orders"
     __table_args__ = (
         Index("ix_orders_due", "created_at", postgresql_where=text("state = 'due'")),
+        Index("ix_orders_list", "tenant_id", "created_at", "id"),
         {"info": subject("party_id", row=Row.KEEP, via=OF_BUYER)},
     )
 
@@ -78,11 +90,11 @@ class Order(TenantRow, Base):
 
 
 class Quote(TenantRow, Base):
-    """An offer to a member, numbered; kept three years when nothing came of it."""
+    """An offer to a member; a revision keeps its number. Kept three years when nothing came of it."""
 
     __tablename__ = "quotes"
     __table_args__ = (
-        UniqueConstraint("tenant_id", "year", "number"),
+        UniqueConstraint("tenant_id", "year", "number", "revision"),
         {
             "info": subject(
                 "party_id",
@@ -108,6 +120,7 @@ class Quote(TenantRow, Base):
     party_id: Mapped[UUID] = mapped_column(index=True, info=not_personal("billing's own id"))
     number: Mapped[int] = mapped_column(info=not_personal("number of the series"))
     year: Mapped[int] = mapped_column(info=not_personal("year of the series"))
+    revision: Mapped[int] = mapped_column(default=1, server_default="1", info=not_personal("number"))
     issued_on: Mapped[date] = mapped_column(info=not_personal("date"))
     valid_until: Mapped[date] = mapped_column(info=not_personal("date"))
     state: Mapped[QuoteState] = mapped_column(names_of(QuoteState), info=not_personal("enum"))

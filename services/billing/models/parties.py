@@ -36,6 +36,8 @@ class Party(TenantRow, Base):
     postcode: Mapped[str | None] = mapped_column(info=personal("contact.address", erase=Erase.DELETE_ROW, **BILLING))
     city: Mapped[str | None] = mapped_column(info=personal("contact.address", erase=Erase.DELETE_ROW, **BILLING))
     country: Mapped[str | None] = mapped_column(info=personal("contact.address", erase=Erase.DELETE_ROW, **BILLING))
+    siren: Mapped[str | None] = mapped_column(info=personal("identity.business", erase=Erase.DELETE_ROW, **BILLING))
+    vat_id: Mapped[str | None] = mapped_column(info=personal("identity.business", erase=Erase.DELETE_ROW, **BILLING))
     version: Mapped[int] = mapped_column(default=1, info=not_personal("version"))
 
 

@@ -187,11 +187,11 @@ async def test_credits_never_exceed_their_invoice_and_payments_settle_it(shop: A
 
 
 async def test_a_quote_is_accepted_once_and_orders(shop: Any) -> None:
-    from services.billing.actions import orders
+    from services.billing.actions import quotes
 
     async with shop.billing.database.transaction(shop.tenant) as session:
         lines = [{"text": "Desk, a year", "quantity": 12, "unit_minor": 20000, "vat_rate_bp": 2000}]
-        quote = await orders.issue_quote(
+        quote = await quotes.issue_quote(
             session, shop.ada.account_id, issued_by=shop.maud.account_id, currency="EUR", lines=lines,
             buyer_name="ada@example.org", now=utc_now(),
         )  # fmt: skip

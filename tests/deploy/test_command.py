@@ -1,0 +1,57 @@
+"""The command: what is missing is named, what is wrong exits with its code, secrets are never shown."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def cowork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment}
+    command = [sys.executable, "-m", "deploy.cli", *arguments]
+    return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+
+
+def test_config_check_names_what_is_missing_and_shows_no_secret() -> None:
+    found = cowork("config", "check", "identity", COWORK_IDENTITY_KEY_SECRET="much-too-short-a-secret")
+    assert found.returncode == 1
+    for name in ("COWORK_FILES_URL", "COWORK_IDENTITY_DATABASE_URL", "COWORK_IDENTITY_KEY_SECRET"):
+        assert name in found.stdout
+    assert "much-too-short" not in found.stdout + found.stderr
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s" * 40 + "\n")
+    names = ("DATABASE_URL", "CLIENT_SECRET", "DIGEST_KEY")
+    environment = {f"COWORK_FEED_{name}_FILE": str(secret) for name in names}
+    found = cowork("config", "check", "feed", COWORK_FILES_URL="file:///nowhere", **environment)
+    assert (found.returncode, found.stdout.strip()) == (0, "✓ configured")
+    shown = cowork("config", "print", "feed", COWORK_FILES_URL="file:///nowhere", **environment)
+    assert "s" * 40 not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["serve", "feed"], 2, "feed is not configured"),
+        (["serve", "nonsense"], 2, "nonsense"),
+        (["privacy", "manifest", "nonsense"], 4, "identity, booking"),
+        (["dlq", "retry", "feed", "not-a-uuid"], 2, "not-a-uuid"),
+    ],
+)
+def test_what_cannot_be_done_is_said(arguments: list[str], code: int, says: str) -> None:
+    found = cowork(*arguments)
+    assert found.returncode == code, found.stdout + found.stderr
+    assert says in found.stdout + found.stderr
+
+
+def test_the_register_is_read_from_the_marks() -> None:
+    found = cowork("privacy", "register", "--language", "fr")
+    assert found.returncode == 0
+    assert "| billing | accounting | legal_obligation |" in found.stdout
+    assert "aucun tiers" in found.stdout
