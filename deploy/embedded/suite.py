@@ -1,6 +1,9 @@
 """The whole suite in one process: PostgreSQL beside it, all services behind one port, the local transport or RabbitMQ."""
 
 import asyncio
+import contextlib
+import ctypes
+import gc
 import hashlib
 import os
 from collections.abc import Sequence
@@ -15,7 +18,8 @@ from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import Names, provision
 from deploy.embedded.secrets import Secrets, load_or_make
 from deploy.servers import HttpServer
-from deploy.suite import make_service, make_transport, settings_class
+from deploy.suite import make_service, make_transport, settings_class, subscriptions
+from shared.bus.amqp import BROKER_ERRORS, declare
 from shared.events import SERVICES
 from shared.migrate import ROOT, upgrade
 from shared.service import Service, Worker
@@ -72,6 +76,7 @@ class EmbeddedSuite:
         public.app = Gateway({name: service.public_app() for name, service in self.services.items()})
         internal.app = InternalGateway({name: service.internal_app() for name, service in self.services.items()})
         self._transport = make_transport(suite, self.services)
+        await self._declare_topology(suite)
         for server in servers:
             await server.start()
             self._servers.append(server)
@@ -121,6 +126,13 @@ class EmbeddedSuite:
             await upgrade(name, self._address(name, owner=True))
         marker.write_text(wanted)
 
+    async def _declare_topology(self, suite: SuiteSettings) -> None:
+        """Declare every queue before anybody publishes. A broker that is down is declared to by each consumer, later."""
+        if self._amqp_url is None:
+            return
+        with contextlib.suppress(*BROKER_ERRORS):
+            await declare(self._amqp_url, namespace=suite.namespace, subscriptions=subscriptions())
+
     def _suite_settings(self, *, internal_port: int) -> SuiteSettings:
         return SuiteSettings(
             amqp_url=SecretStr(self._amqp_url) if self._amqp_url else None,
@@ -155,7 +167,10 @@ class EmbeddedSuite:
         return f"postgresql+asyncpg://{role}:{password}@127.0.0.1:{self.postgres.port}/{names.database}"
 
     def memory_bytes(self) -> int:
-        """Return the memory of this process and of PostgreSQL, shared pages counted once (PSS)."""
+        """Return the memory of this process and of PostgreSQL once freed memory is given back; shared pages count once (PSS)."""
+        gc.collect()
+        with contextlib.suppress(AttributeError):  # glibc only
+            ctypes.CDLL(None).malloc_trim(0)
         return sum(_proportional_bytes(pid) for pid in [os.getpid(), *self.postgres.memory_pids()])
 
 

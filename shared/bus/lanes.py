@@ -16,6 +16,8 @@ from shared.db import Database
 
 log = structlog.get_logger()
 FIRST_BACKOFF_SECONDS = 0.1
+# An event that overtook the one it builds on succeeds within this time; nobody needs to be told.
+QUIET_SECONDS = 0.5
 
 
 class DatabaseDown(Exception):
@@ -101,9 +103,8 @@ class Lanes:
             except Exception as error:
                 if is_database_down(error) and loop.time() + backoff > deadline:
                     raise DatabaseDown from error
-                log.warning(
-                    "consumer.attempt_failed", event_id=str(envelope.id), event_type=envelope.type, exc_info=error
-                )
+                say = log.info if backoff < QUIET_SECONDS else log.warning
+                say("consumer.attempt_failed", event_id=str(envelope.id), event_type=envelope.type, exc_info=error)
                 if loop.time() + backoff > deadline:
                     await self._park(envelope, delivery, state="retry", reason=type(error).__name__)
                     break
