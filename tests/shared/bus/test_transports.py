@@ -8,17 +8,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import aio_pika
+import orjson
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus import Consumers, Envelope, publish
 from shared.bus.amqp import AmqpTransport
+from shared.bus.contracts import MAX_EVENT_BYTES
 from shared.bus.local import LocalTransport
 from shared.bus.parking import discard_parked, list_parked, retry_parked
 from shared.bus.redaction import redact_subjects
 from shared.bus.relay import redrive
-from shared.bus.tables import event_log, inbox, inbox_parked, outbox
+from shared.bus.tables import event_log, inbox, inbox_parked, inbox_waiting, outbox
 from shared.bus.transport import Transport
 from shared.bus.worker import BusWorker
 from shared.db import Database, utc_now, uuid7
@@ -32,8 +35,11 @@ TENANT = uuid7()
 class Desk:
     """Two services on one bus: `feed` writes, `notify` reacts; `seen` is what its reaction was given."""
 
-    def __init__(self, feed: Database, notify: Database, transport: Callable[[], Transport]) -> None:
+    def __init__(
+        self, feed: Database, notify: Database, transport: Callable[[], Transport], amqp_url: str, namespace: str
+    ) -> None:
         self.feed, self.notify = feed, notify
+        self.amqp_url, self.namespace = amqp_url, namespace
         self.new_transport = transport
         self.seen: list[tuple[str, int]] = []
         self.failing: set[str] = set()
@@ -71,6 +77,19 @@ class Desk:
             await publish(session, event, version=version)
         return post_id
 
+    async def hand_over(self, body: bytes) -> None:
+        """Put bytes before the consumer as a broken or hostile publisher would."""
+        transport = self.new_transport()
+        if isinstance(transport, LocalTransport):
+            async with self.notify.transaction() as session:
+                row = {"event_id": uuid7(), "key": str(uuid7()), "body": body}
+                await session.execute(inbox_waiting.insert().values(row))
+            return
+        connection = await aio_pika.connect(self.amqp_url)
+        async with connection:
+            channel = await connection.channel()
+            await channel.default_exchange.publish(aio_pika.Message(body), f"{self.namespace}.notify.in")
+
     async def count(self, database: Database, table: Any) -> int:
         async with database.transaction() as session:
             return int(await session.scalar(select(func.count()).select_from(table)) or 0)
@@ -86,7 +105,7 @@ async def desk(request: Any, make_database: Any, amqp_url: str, bus_namespace: s
             return LocalTransport({"feed": feed, "notify": notify}, subscriptions)
         return AmqpTransport(amqp_url, namespace=bus_namespace, subscribed=subscriptions["notify"])
 
-    desk = Desk(feed, notify, new_transport)
+    desk = Desk(feed, notify, new_transport, amqp_url, bus_namespace)
     await _create_effects(notify)
     return desk
 
@@ -226,6 +245,33 @@ async def test_a_handler_that_hangs_is_parked(desk: Desk) -> None:
         await desk.post()
         (parked,) = await wait_for(lambda: _parked(desk.notify, 1))
     assert parked.reason == "TimeoutError"
+
+
+async def test_bytes_that_are_no_event_end_dead_with_a_reason_and_hold_nothing_up(desk: Desk) -> None:
+    good = PostPublished(tenant_id=TENANT, post_id=uuid7(), author_id=uuid7(), is_announcement=False)
+    envelope = Envelope(uuid7(), good.type, TENANT, good.key, 1, 0, utc_now(), good.model_dump(mode="json"))
+
+    def changed(**fields: Any) -> bytes:
+        # Of a key of its own: a dead event holds up its own key, by design.
+        return orjson.dumps({**orjson.loads(envelope.encode()), "id": str(uuid7()), "subject": str(uuid7()), **fields})
+
+    hostile = {
+        b"\xff\xfe not json": "envelope",
+        b"[]": "envelope",
+        b" " * (MAX_EVENT_BYTES + 1): "larger",
+        changed(type="feed.post.published.v9"): "unknown event type",
+        changed(data={"post_id": "x"}): "does not fit",
+    }
+    async with desk.running():
+        for body in hostile:
+            await desk.hand_over(body)
+        posted = await desk.post()
+        await wait_for(lambda: desk.seen)
+        parked = await wait_for(lambda: _parked(desk.notify, len(hostile)))
+    assert desk.seen == [(str(posted), 1)]
+    assert {entry.state for entry in parked} == {"dead"}
+    for reason in hostile.values():
+        assert any(reason in entry.reason for entry in parked), reason
 
 
 async def test_contents_are_redacted_at_once_when_relayed_and_on_confirm_otherwise(desk: Desk) -> None:
