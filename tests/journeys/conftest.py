@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import importlib.util
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterable
@@ -18,12 +17,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import AsyncMessage
 
-_spec = importlib.util.spec_from_file_location("suites", Path(__file__).with_name("suites.py"))
-assert _spec is not None
-assert _spec.loader is not None
-suites = importlib.util.module_from_spec(_spec)
-sys.modules["suites"] = suites
-_spec.loader.exec_module(suites)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from support import suites
 
 PASSWORD = "Violet-Rhubarb-42!"
 

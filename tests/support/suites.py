@@ -23,7 +23,6 @@ from services.notify.api import outbox_token
 from shared.events import SERVICES
 from shared.migrate import upgrade
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.broker import delete_queues
 
 FAST = {"notify": {"smtp_host": "127.0.0.1", "smtp_starttls": False}, "privacy": {"redrive_seconds": 2}}
