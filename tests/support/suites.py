@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import asyncpg
+from support.broker import delete_queues
 
 from deploy.demo.client import Client
 from deploy.embedded.postgres import EmbeddedPostgres
@@ -22,8 +23,6 @@ from deploy.embedded.suite import EmbeddedSuite
 from services.notify.api import outbox_token
 from shared.events import SERVICES
 from shared.migrate import upgrade
-
-from support.broker import delete_queues
 
 FAST = {"notify": {"smtp_host": "127.0.0.1", "smtp_starttls": False}, "privacy": {"redrive_seconds": 2}}
 
