@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format map lock clean
+.PHONY: help run test check faults bench format map lock clean
 
 help: ## list these commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ check: $(VENV)/dev.stamp ## format, lint, strict types, import contracts, then t
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
+
+faults: $(VENV)/dev.stamp ## break everything on purpose and check that nothing is lost (ONLY=name for one scenario)
+	@$(BIN)/python -m tests.faults $(ONLY)
+
+bench: $(VENV)/dev.stamp ## measure against the raw limits of this machine (ONLY=name for one figure)
+	@$(BIN)/python -m tests.bench $(ONLY)
 
 format: $(VENV)/dev.stamp ## rewrite the code in the house format
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .

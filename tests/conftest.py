@@ -4,7 +4,6 @@ import asyncio
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,9 +17,7 @@ from deploy.embedded.provision import provision
 from shared import logging
 from shared.events import SERVICES
 from shared.testing import Databases, TokenMint
-
-sys.path.insert(0, str(Path(__file__).parent))
-from support.broker import delete_queues, find_broker
+from tests.support.broker import delete_queues, find_broker
 
 PG = "COWORK_RUN_PG_URL"
 AMQP = "COWORK_RUN_AMQP_URL"

@@ -1,13 +1,10 @@
 """Finding RabbitMQ: an open port is not enough, and a private node of the installed package really starts."""
 
 import socket
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from support import broker
+from tests.support import broker
 
 
 def test_an_open_port_is_no_broker() -> None:

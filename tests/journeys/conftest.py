@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import AsyncMessage
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from support import suites
+from tests.support import suites
 
 PASSWORD = "Violet-Rhubarb-42!"
 

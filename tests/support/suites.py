@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import asyncpg
-from support.broker import delete_queues
 
 from deploy.demo.client import Client
 from deploy.embedded.postgres import EmbeddedPostgres
@@ -23,6 +23,7 @@ from deploy.embedded.suite import EmbeddedSuite
 from services.notify.api import outbox_token
 from shared.events import SERVICES
 from shared.migrate import upgrade
+from tests.support.broker import delete_queues
 
 FAST = {"notify": {"smtp_host": "127.0.0.1", "smtp_starttls": False}, "privacy": {"redrive_seconds": 2}}
 
@@ -101,34 +102,57 @@ class Embedded(Suite):
 
 
 class Processes(Suite):
-    """Every service in its own process, RabbitMQ between them."""
+    """Every service in processes of its own (one, or an API and a worker), RabbitMQ between them.
 
-    def __init__(self, folder: Path, smtp_port: int, amqp_url: str) -> None:
+    `postgres` is a running server to use instead of one of our own; `environment` adds variables per service.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        smtp_port: int | None,
+        amqp_url: str,
+        *,
+        postgres: EmbeddedPostgres | None = None,
+        roles: Sequence[str] = ("all",),
+    ) -> None:
         super().__init__(folder)
+        self.roles = tuple(roles)
+        self.environment: dict[str, dict[str, str]] = {}
         self._smtp_port = smtp_port
         self._amqp_url = amqp_url
         self._namespace = f"t{secrets.token_hex(4)}"
-        self._ports = {name: (free_port(), free_port()) for name in SERVICES}
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self.postgres = EmbeddedPostgres(folder / "postgres", max_connections=150, durable=False)
+        self._ports = {(name, role): (free_port(), free_port()) for name in SERVICES for role in self.roles}
+        self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self._is_guest = postgres is not None
+        self.postgres = postgres or EmbeddedPostgres(folder / "postgres", max_connections=150, durable=False)
 
     def base_url(self, service: str) -> str:
-        return f"http://127.0.0.1:{self._ports[service][0]}"
+        return f"http://127.0.0.1:{self._ports[service, self.roles[0]][0]}"
+
+    def internal_url(self, service: str, role: str | None = None) -> str:
+        """Where a process answers `/internal/…`, `/readyz` and `/metrics`."""
+        return f"http://127.0.0.1:{self._ports[service, role or self.roles[0]][1]}"
+
+    def pids(self, *services: str) -> list[int]:
+        """Return the process ids of these services, or of all."""
+        return [process.pid for (name, _), process in self._running.items() if not services or name in services]
 
     async def start(self) -> None:
-        await self.postgres.start()
+        if not self._is_guest:
+            await self.postgres.start()
         await provision(self.postgres.admin_url, self.secrets.databases)
         for name in SERVICES:
             await upgrade(name, self._address(name, owner=True))
-        await asyncio.to_thread(self._topology)
+        await asyncio.to_thread(self.declare_topology)
         for name in SERVICES:
             await self.start_service(name, wait=False)
         for name in SERVICES:
-            await self._ready(name)
+            await self.ready(name)
 
-    def _topology(self) -> None:
+    def declare_topology(self) -> None:
         command = [sys.executable, "-m", "deploy.cli", "topology"]
-        subprocess.run(command, env=self._environment("identity"), check=True, capture_output=True)
+        subprocess.run(command, env=self.environment_of("identity"), check=True, capture_output=True)
 
     async def stop(self) -> None:
         for process in self._running.values():
@@ -136,42 +160,47 @@ class Processes(Suite):
         for process in self._running.values():
             await asyncio.to_thread(process.wait, 30)
         await delete_queues(self._amqp_url, self._namespace, SERVICES)
-        await self.postgres.stop()
+        if not self._is_guest:
+            await self.postgres.stop()
         await self.http.close()
 
-    async def start_service(self, name: str, *, wait: bool = True) -> None:
-        public, internal = self._ports[name]
-        command = [
-            sys.executable,
-            "-m",
-            "deploy.cli",
-            "serve",
-            name,
-            "--port",
-            str(public),
-            "--internal-port",
-            str(internal),
-        ]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self._running[name] = subprocess.Popen(command, env=self._environment(name), stderr=log, stdout=log)
+    async def start_service(self, name: str, *, role: str | None = None, wait: bool = True, **variables: str) -> None:
+        """Start a service's processes, or the one of a role; `variables` are added to their environment once."""
+        for one in [role] if role else self.roles:
+            public, internal = self._ports[name, one]
+            command = [sys.executable, "-m", "deploy.cli", "serve", name, "--role", one]
+            command += ["--port", str(public), "--internal-port", str(internal)]
+            environment = {**self.environment_of(name), **variables}
+            with (self.folder / f"{name}.log").open("ab") as log:
+                self._running[name, one] = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
         if wait:
-            await self._ready(name)
+            await self.ready(name, role=role)
 
-    async def kill_service(self, name: str) -> None:
-        process = self._running.pop(name)
-        process.kill()
-        await asyncio.to_thread(process.wait, 30)
+    async def kill_service(self, name: str, *, role: str | None = None) -> None:
+        for one in [role] if role else self.roles:
+            process = self._running.pop((name, one))
+            process.kill()
+            await asyncio.to_thread(process.wait, 30)
 
-    async def _ready(self, name: str) -> None:
+    def process(self, name: str, *, role: str | None = None) -> subprocess.Popen[bytes]:
+        return self._running[name, role or self.roles[0]]
+
+    async def ready(self, name: str, *, role: str | None = None) -> None:
+        """Wait until the processes answer that they are ready. Raises RuntimeError with the log's end when one ends."""
+        for one in [role] if role else self.roles:
+            await self._ready(name, one)
+
+    async def _ready(self, name: str, role: str) -> None:
         for _ in range(400):
-            if self._running[name].poll() is not None:
+            if self._running[name, role].poll() is not None:
                 raise RuntimeError((self.folder / f"{name}.log").read_text()[-2000:])
             try:
-                async with self.http.get(f"http://127.0.0.1:{self._ports[name][1]}/readyz") as answer:
+                async with self.http.get(f"{self.internal_url(name, role)}/readyz") as answer:
                     if answer.status == 200:
                         return
             except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.1)
+                pass
+            await asyncio.sleep(0.1)
         raise RuntimeError(f"{name} does not become ready")
 
     def _address(self, name: str, *, owner: bool) -> str:
@@ -179,9 +208,10 @@ class Processes(Suite):
         role, password = (names.owner, owner_password) if owner else (names.app, app_password)
         return f"postgresql+asyncpg://{role}:{password}@127.0.0.1:{self.postgres.port}/{names.database}"
 
-    def _environment(self, name: str) -> dict[str, str]:
+    def environment_of(self, name: str) -> dict[str, str]:
+        """Return the whole environment of a service's processes, as an operator would configure them."""
         prefix = f"COWORK_{name.upper()}_"
-        internal = {service: f"http://127.0.0.1:{ports[1]}" for service, ports in self._ports.items()}
+        internal = {service: self.internal_url(service) for service in SERVICES}
         own = {
             "DATABASE_URL": self._address(name, owner=False),
             "CLIENT_SECRET": self.secrets.clients[name],
@@ -191,11 +221,10 @@ class Processes(Suite):
             "CLIENT_DIGESTS": json.dumps(self.secrets.client_digests()),
             "LEDGER_KEY": self.secrets.ledger_key,
             "REDRIVE_SECONDS": "2",
-            "SMTP_HOST": "127.0.0.1",
-            "SMTP_PORT": str(self._smtp_port),
-            "SMTP_STARTTLS": "false",
             "OUTBOX_PAGE": "true",
         }
+        if self._smtp_port is not None:
+            own |= {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self._smtp_port), "SMTP_STARTTLS": "false"}
         return {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
@@ -205,6 +234,7 @@ class Processes(Suite):
             "COWORK_FILES_URL": (self.folder / "files").as_uri(),
             "COWORK_INTERNAL_URLS": json.dumps(internal),
             **{prefix + key: value for key, value in own.items()},
+            **self.environment.get(name, {}),
         }
 
 
