@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ async def test_every_benchmark_prints_its_figures(tmp_path: Path) -> None:
         assert line["value"] > 0, line
     html = (tmp_path / "index.html").read_text()
     assert all(line["name"] in html for line in lines)
-    assert "src=" not in html and "href=" not in html, "the page loads nothing"
+    assert not re.search(r"\b(src|href)=", html), "the page loads nothing"
 
 
 def test_a_goal_compares_the_measure_it_names() -> None:
