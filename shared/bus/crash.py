@@ -1,23 +1,40 @@
 """Crash points: named places between a write, a publish, a commit and an acknowledge.
 
-`crash("relay.after_publish")` does nothing unless COWORK_CRASH names the point (`name` or `name:n` for the n-th
-pass); then the process ends at once with status 70, as after kill −9. Fault runs arm them.
+`crash("relay.after_publish")` does nothing unless COWORK_CRASH names the point: `name` or `name:n` ends the process
+there, at the n-th pass, with status 70, as kill −9 would; `name%p` refuses p per cent of the passes instead, so that
+the transaction around it rolls back. Fault runs arm them.
 """
 
 import os
+import random
 from collections import Counter
 
+from shared.problems import Conflict
+
+
+class RolledBackOnPurpose(Conflict):
+    """A fault run has undone this write."""
+
+
 _passes: Counter[str] = Counter()
-_armed: dict[str, int] = {}
+_ends_at: dict[str, int] = {}
+_refuses: dict[str, float] = {}
 for _point in filter(None, os.environ.get("COWORK_CRASH", "").split(",")):
-    _name, _, _nth = _point.partition(":")
-    _armed[_name] = int(_nth or 1)
+    if "%" in _point:
+        _name, _, _percent = _point.partition("%")
+        _refuses[_name] = float(_percent) / 100
+    else:
+        _name, _, _nth = _point.partition(":")
+        _ends_at[_name] = int(_nth or 1)
 
 
 def crash(point: str) -> None:
-    """End the process here if this point is armed and has been passed often enough."""
-    if not _armed or point not in _armed:
+    """End the process here, or raise RolledBackOnPurpose, if this point is armed."""
+    if not _ends_at and not _refuses:
         return
-    _passes[point] += 1
-    if _passes[point] >= _armed[point]:
-        os._exit(70)
+    if point in _ends_at:
+        _passes[point] += 1
+        if _passes[point] >= _ends_at[point]:
+            os._exit(70)
+    if random.random() < _refuses.get(point, 0.0):  # noqa: S311 (no secret depends on it)
+        raise RolledBackOnPurpose

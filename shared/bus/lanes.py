@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.bus.contracts import Envelope, Undecodable
+from shared.bus.crash import crash
 from shared.bus.inbox import Inbox
 from shared.bus.parking import park_in, park_undecodable
 from shared.bus.transport import Delivery
@@ -111,6 +112,7 @@ class Lanes:
             await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311 (jitter)
             backoff = min(backoff * 2, 5.0)
         await delivery.acknowledge()
+        crash("consumer.after_ack")
 
     async def _park(self, envelope: Envelope, delivery: Delivery, *, state: str, reason: str) -> None:
         async with self._database.transaction() as session:

@@ -135,7 +135,10 @@ async def redrive(database: Database, *, since: datetime) -> int:
     Returns the number of events. What was redacted meanwhile is not sent again.
     """
     async with database.transaction() as session:
-        return len((await session.execute(_REDRIVE, {"since": since})).all())
+        sent_again = len((await session.execute(_REDRIVE, {"since": since})).all())
+        crash("redrive.before_commit")
+    crash("redrive.after_commit")
+    return sent_again
 
 
 _STATUS = text("SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox")

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from shared.bus.crash import crash
 from shared.db import Database
 
 log = structlog.get_logger()
@@ -27,6 +28,7 @@ class Notifier:
         self._pending: asyncio.Task[None] | None = None
 
     async def wake(self) -> None:
+        crash("publish.after_commit")
         if self._pending is None or self._pending.done():
             self._pending = asyncio.create_task(self._notify())
 

@@ -152,6 +152,7 @@ class BusWorker:
                     await park_in(session, Envelope.decode(body), body, state="dead", reason="delivery_limit")
                 except Undecodable as error:
                     await park_undecodable(session, body, reason=str(error))
+            crash("drain.after_park")
 
         await asyncio.sleep(1.0)
         await self._transport.drain_dead(self._service, park)

@@ -64,6 +64,7 @@ class Eraser:
         tenant_id = tenant_of(session)
         await lock_subject(session, tenant_id, account_id)
         await lay_tombstone(session, tenant_id, account_id)
+        crash("erasure.after_tombstone")
         if not await self._open(session, case_id, account_id=account_id, content=content, again=again):
             return
         if await _is_held(session, account_id):
@@ -120,6 +121,7 @@ class Eraser:
             mine = select(erasures.c.answered_at).where(erasures.c.case_id == case.case_id)
             if await session.scalar(mine.with_for_update()) is None:
                 await self._work(session, case.case_id)
+        crash("tenant.after_commit")
         return True
 
     async def forget_case(self, session: AsyncSession, event: CaseCompleted) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import DateTime, Table, TextClause, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.bus.crash import crash
 from shared.db import Database
 from shared.privacy.manifest import Manifest, column_mark, sweep_of, table_mark
 from shared.privacy.marks import Link, Personal, PersonRef, Subject
@@ -126,7 +127,9 @@ async def sweep(database: Database, manifest: Manifest, *, now: datetime) -> lis
 async def _sweep_batch(database: Database, tenant_id: UUID, rule: _SweepRule, *, now: datetime) -> int:
     async with database.transaction(tenant_id) as session, exempt(session):
         result: Any = await session.execute(_at(rule.sweep), {"now": now})
-        return int(result.rowcount)
+        crash("sweep.before_commit")
+    crash("sweep.after_commit")
+    return int(result.rowcount)
 
 
 def _at(statement: str) -> TextClause:
