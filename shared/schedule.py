@@ -12,6 +12,7 @@ from sqlalchemy import Column, DateTime, Table, Text, TextClause, text
 from shared.bus.crash import crash
 from shared.db import PLATFORM, Database
 from shared.privacy.marks import no_subject, not_personal
+from shared.tasks import cancel_all
 
 if TYPE_CHECKING:
     from shared.service import Service
@@ -83,15 +84,17 @@ class Scheduler:
     def __init__(self, service: "Service", schedule: Schedule) -> None:
         self._service = service
         self._schedule = schedule
-        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            self._tasks = [group.create_task(self._repeat(job), name=job.name) for job in self._schedule.jobs]
+        tasks = [asyncio.create_task(self._repeat(job), name=job.name) for job in self._schedule.jobs]
+        try:
+            await self._stopping.wait()
+        finally:
+            await cancel_all(tasks)
 
     def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._stopping.set()
 
     async def _repeat(self, job: Job) -> None:
         is_known = False

@@ -19,6 +19,7 @@ from shared.bus.tables import inbox_parked
 from shared.bus.transport import Delivery, Transport, TransportDown
 from shared.bus.wake import listen
 from shared.db import Database
+from shared.tasks import cancel_all
 from shared.telemetry import CONSUMER, OUTBOX_AGE, PARKED
 
 log = structlog.get_logger()
@@ -68,9 +69,7 @@ class BusWorker:
         try:
             await self._stopping.wait()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
             if self._lanes is not None:
                 await _within(self._hold_seconds, self._lanes.finish())
                 self._lanes.abandon()
@@ -109,9 +108,7 @@ class BusWorker:
             await asyncio.wait({consuming, down}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._register(False)
-            for task in (consuming, down):
-                task.cancel()
-            await asyncio.gather(consuming, down, return_exceptions=True)
+            await cancel_all((consuming, down))
             if not self._stopping.is_set():
                 lanes.abandon()
 

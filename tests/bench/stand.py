@@ -12,6 +12,7 @@ from deploy.embedded.provision import provision
 from shared.events import SERVICES
 from shared.testing import Databases
 from tests.support.broker import Broker, find_broker
+from tests.support.postbox import Postbox
 from tests.support.suites import Processes
 
 
@@ -55,7 +56,11 @@ class Stand:
     async def suite(self) -> Processes:
         """Return the suite, every service an API and a worker process over RabbitMQ; started once per run."""
         if self._suite is None:
-            self._suite = Processes(self.folder, None, self.amqp_url, postgres=self.postgres, roles=("api", "worker"))
+            postbox = Postbox().start()
+            self.closing(_sync(postbox.stop))
+            self._suite = Processes(
+                self.folder, postbox, self.amqp_url, postgres=self.postgres, roles=("api", "worker")
+            )
             await self._suite.start()
             self.closing(self._suite.stop)
         return self._suite

@@ -10,33 +10,17 @@ from urllib.parse import quote
 
 import aio_pika
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import AsyncMessage
 
 from tests.support import suites
+from tests.support.postbox import Postbox
 from tests.support.spaces import Space, open_space
-
-
-class Postbox(AsyncMessage):
-    """A mail server that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mails: list[Any] = []
-        self.port = 0
-
-    async def handle_message(self, message: Any) -> None:
-        self.mails.append(message)
 
 
 @pytest.fixture(scope="session")
 def postbox() -> Any:
-    postbox = Postbox()
-    postbox.port = suites.free_port()
-    controller = Controller(postbox, hostname="127.0.0.1", port=postbox.port, ready_timeout=10)
-    controller.start()
+    postbox = Postbox().start()
     yield postbox
-    controller.stop()
+    postbox.stop()
 
 
 @pytest.fixture(scope="session", params=["local", "rabbitmq"])
@@ -44,9 +28,7 @@ async def suite(request: Any, postbox: Any, amqp_url: str) -> AsyncIterator[Any]
     folder = Path(tempfile.mkdtemp(prefix=f"cowork-journeys-{request.param}-"))
     folder.chmod(0o755)
     running = (
-        suites.Embedded(folder, postbox.port)
-        if request.param == "local"
-        else suites.Processes(folder, postbox.port, amqp_url)
+        suites.Embedded(folder, postbox) if request.param == "local" else suites.Processes(folder, postbox, amqp_url)
     )
     await running.start()
     yield running
@@ -111,12 +93,12 @@ async def _queued(suite: Any) -> str:
         for service in suites.SERVICES:
             for kind in ("dead",):
                 channel = await connection.channel()
-                queue = await channel.get_queue(f"{suite._namespace}.{service}.{kind}")
+                queue = await channel.get_queue(f"{suite.namespace}.{service}.{kind}")
                 while (message := await queue.get(fail=False, no_ack=False)) is not None:
                     found.append(message.body.decode("latin-1"))
                 await channel.close()
             channel = await connection.channel()
-            state = await channel.declare_queue(f"{suite._namespace}.{service}.in", passive=True)
+            state = await channel.declare_queue(f"{suite.namespace}.{service}.in", passive=True)
             found.append("waiting" * (state.declaration_result.message_count or 0))
             await channel.close()
     return "".join(found)

@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,6 +23,8 @@ from services.notify.api import outbox_token
 from shared.events import SERVICES
 from shared.migrate import upgrade
 from tests.support.broker import delete_queues
+from tests.support.ports import free_port
+from tests.support.postbox import Postbox, PostboxClient
 
 FAST = {"notify": {"smtp_host": "127.0.0.1", "smtp_starttls": False}, "privacy": {"redrive_seconds": 2}}
 
@@ -31,8 +32,9 @@ FAST = {"notify": {"smtp_host": "127.0.0.1", "smtp_starttls": False}, "privacy":
 class Suite:
     """What both have in common: addresses, clients, and a superuser's view of every database."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, postbox: Postbox) -> None:
         self.folder = folder
+        self.postbox = postbox
         self.secrets = load_or_make(folder)
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
 
@@ -43,7 +45,7 @@ class Suite:
 
     def client(self, slug: str) -> Client:
         token = outbox_token(self.secrets.digest_keys["notify"])
-        return Client(self.base_url, self.http, slug=slug, outbox_token=token)
+        return PostboxClient(self.base_url, self.http, slug=slug, outbox_token=token, postbox=self.postbox)
 
     def app_url(self, service: str) -> str:
         """The address that a service itself uses."""
@@ -78,9 +80,9 @@ class Suite:
 class Embedded(Suite):
     """One process, local transport."""
 
-    def __init__(self, folder: Path, smtp_port: int) -> None:
-        super().__init__(folder)
-        overrides = {**FAST, "notify": {**FAST["notify"], "smtp_port": smtp_port}}
+    def __init__(self, folder: Path, postbox: Postbox) -> None:
+        super().__init__(folder, postbox)
+        overrides = {**FAST, "notify": {**FAST["notify"], "smtp_port": postbox.port}}
         self.suite = EmbeddedSuite(folder, port=0, durable=False, overrides=overrides)
         self.postgres = self.suite.postgres
 
@@ -104,24 +106,23 @@ class Embedded(Suite):
 class Processes(Suite):
     """Every service in processes of its own (one, or an API and a worker), RabbitMQ between them.
 
-    `postgres` is a running server to use instead of one of our own; `environment` adds variables per service.
+    `postgres` is a running server to use instead of one of our own; `by_role[service, role]` adds variables.
     """
 
     def __init__(
         self,
         folder: Path,
-        smtp_port: int | None,
+        postbox: Postbox,
         amqp_url: str,
         *,
         postgres: EmbeddedPostgres | None = None,
         roles: Sequence[str] = ("all",),
     ) -> None:
-        super().__init__(folder)
+        super().__init__(folder, postbox)
         self.roles = tuple(roles)
-        self.environment: dict[str, dict[str, str]] = {}
-        self._smtp_port = smtp_port
+        self.by_role: dict[tuple[str, str], dict[str, str]] = {}
         self._amqp_url = amqp_url
-        self._namespace = f"t{secrets.token_hex(4)}"
+        self.namespace = f"t{secrets.token_hex(4)}"
         self._ports = {(name, role): (free_port(), free_port()) for name in SERVICES for role in self.roles}
         self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self._is_guest = postgres is not None
@@ -137,6 +138,9 @@ class Processes(Suite):
     def pids(self, *services: str) -> list[int]:
         """Return the process ids of these services, or of all."""
         return [process.pid for (name, _), process in self._running.items() if not services or name in services]
+
+    def living(self) -> list[int]:
+        return [process.pid for process in self._running.values() if process.poll() is None]
 
     async def start(self) -> None:
         if not self._is_guest:
@@ -159,7 +163,7 @@ class Processes(Suite):
             process.send_signal(signal.SIGTERM)
         for process in self._running.values():
             await asyncio.to_thread(process.wait, 30)
-        await delete_queues(self._amqp_url, self._namespace, SERVICES)
+        await delete_queues(self._amqp_url, self.namespace, SERVICES)
         if not self._is_guest:
             await self.postgres.stop()
         await self.http.close()
@@ -170,7 +174,7 @@ class Processes(Suite):
             public, internal = self._ports[name, one]
             command = [sys.executable, "-m", "deploy.cli", "serve", name, "--role", one]
             command += ["--port", str(public), "--internal-port", str(internal)]
-            environment = {**self.environment_of(name), **variables}
+            environment = {**self.environment_of(name), **self.by_role.get((name, one), {}), **variables}
             with (self.folder / f"{name}.log").open("ab") as log:
                 self._running[name, one] = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
         if wait:
@@ -221,24 +225,18 @@ class Processes(Suite):
             "CLIENT_DIGESTS": json.dumps(self.secrets.client_digests()),
             "LEDGER_KEY": self.secrets.ledger_key,
             "REDRIVE_SECONDS": "2",
+            "SMTP_HOST": "127.0.0.1",
+            "SMTP_PORT": str(self.postbox.port),
+            "SMTP_STARTTLS": "false",
             "OUTBOX_PAGE": "true",
         }
-        if self._smtp_port is not None:
-            own |= {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self._smtp_port), "SMTP_STARTTLS": "false"}
         return {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
             "COWORK_AMQP_URL": self._amqp_url,
-            "COWORK_NAMESPACE": self._namespace,
+            "COWORK_NAMESPACE": self.namespace,
             "COWORK_PUBLIC_URL": "http://127.0.0.1:8000",
             "COWORK_FILES_URL": (self.folder / "files").as_uri(),
             "COWORK_INTERNAL_URLS": json.dumps(internal),
             **{prefix + key: value for key, value in own.items()},
-            **self.environment.get(name, {}),
         }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

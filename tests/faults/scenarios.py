@@ -1,0 +1,134 @@
+"""What a scenario is, how it is run under load, and the line that it prints."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.faults.ground import Ground
+from tests.faults.invariants import Findings
+from tests.faults.load import Load
+
+WARM_UP_SECONDS = 2.0
+AFTERWARDS_SECONDS = 3.0
+OUTBOX_SECONDS = 30.0
+DRAIN_SECONDS = 180.0
+
+
+@dataclass
+class Run:
+    """One scenario while it runs. It counts its kills; `short` asks for the part that CI has time for."""
+
+    ground: Ground
+    load: Load
+    short: bool = False
+    kills: int = 0
+    # Processes that the scenario ends; every other one must live through it.
+    restarts: bool = False
+
+    @property
+    def suite(self) -> Any:
+        return self.ground.suite
+
+    def times(self, full: int, *, short: int) -> int:
+        return short if self.short else full
+
+
+Fault = Callable[[Run], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`allows_5xx`: something else than the broker is down, so that requests may fail. `in_short`: CI runs it, too."""
+
+    name: str
+    fault: Fault
+    allows_5xx: bool
+    in_short: bool
+    own_ground: bool
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(
+    name: str, *, allows_5xx: bool = False, in_short: bool = False, own_ground: bool = False
+) -> Callable[[Fault], Fault]:
+    """Register a fault under the name that `make faults ONLY=name` takes; it returns when the fault is over."""
+
+    def register(fault: Fault) -> Fault:
+        if name in SCENARIOS:
+            raise ValueError(f"declared twice: {name}")
+        SCENARIOS[name] = Scenario(name, fault, allows_5xx, in_short, own_ground)
+        return fault
+
+    return register
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one scenario printed, and why it is not ok."""
+
+    line: dict[str, Any]
+    complaints: list[str]
+    answers: dict[str, int]
+
+
+async def run_scenario(one: Scenario, ground: Ground, *, short: bool = False) -> Outcome:
+    """Run a fault under load, let everything drain, and check every invariant."""
+    invariants = await ground.invariants()
+    pids = set(ground.suite.pids())
+    run = Run(ground, ground.load(), short=short)
+    await run.load.start()
+    try:
+        await asyncio.sleep(WARM_UP_SECONDS)
+        await one.fault(run)
+        over = time.monotonic()
+        await asyncio.sleep(AFTERWARDS_SECONDS)
+    finally:
+        await run.load.stop()
+    drained = await _seconds_to(lambda: ground.outboxes_are_empty(), since=over)
+    settled = await _seconds_to(lambda: ground.is_settled(), since=over)
+    findings = await invariants.check(run.load.answers)
+    complaints = [*findings.examples, *_complaints(one, run, findings, drained, settled)]
+    if not run.restarts and (gone := pids - set(ground.suite.living())):
+        complaints.append(f"{len(gone)} processes ended that nobody had killed")
+    line = _line(one, run, findings, drained, ok=not complaints)
+    return Outcome(line, complaints, dict(run.load.answers.counts))
+
+
+def _line(one: Scenario, run: Run, findings: Findings, drained: float | None, *, ok: bool) -> dict[str, Any]:
+    return {
+        "scenario": one.name,
+        "events": findings.events,
+        "kills": run.kills,
+        "lost": findings.lost,
+        "ghosts": findings.ghosts,
+        "applied_twice": findings.applied_twice,
+        "out_of_order": findings.out_of_order,
+        "http_5xx": run.load.answers.http_5xx,
+        "drained_s": None if drained is None else round(drained, 1),
+        "ok": ok,
+    }
+
+
+def _complaints(one: Scenario, run: Run, findings: Findings, drained: float | None, settled: float | None) -> list[str]:
+    answers, found = run.load.answers, []
+    if drained is None or drained > OUTBOX_SECONDS:
+        found.append(f"the outboxes were not empty {OUTBOX_SECONDS:.0f} s after the fault ({drained})")
+    if settled is None:
+        found.append(f"queues or parked events were left {DRAIN_SECONDS:.0f} s after the fault")
+    if answers.http_5xx and not one.allows_5xx:
+        found.append(f"{answers.http_5xx} answers were 5xx: {dict(answers.counts)}")
+    if findings.events == 0 or not answers.undone:
+        found.append("the load wrote nothing, or nothing was rolled back: the run shows nothing")
+    return found
+
+
+async def _seconds_to(condition: Callable[[], Awaitable[bool]], *, since: float) -> float | None:
+    while not await condition():
+        if time.monotonic() - since > DRAIN_SECONDS:
+            return None
+        await asyncio.sleep(0.1)
+    return time.monotonic() - since
