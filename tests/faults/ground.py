@@ -34,14 +34,14 @@ class Ground:
         self.broker: Broker
         self.suite: Processes
         self.space: Space
-        self._cast: list[Any] = []
-        self._rooms: list[Any] = []
-        self._tickets: list[str] = []
+        self.cast: list[Any] = []
+        self.rooms: list[Any] = []
+        self.tickets: list[str] = []
 
     async def start(self) -> None:
         self.postbox.start()
         self.broker = await asyncio.to_thread(start_private_node)
-        self.suite = Processes(self.folder, self.postbox, self.broker.url, roles=("api", "worker"))
+        self.suite = Processes(self.folder, self.postbox, self.broker.url, roles=("api", "worker"), durable=True)
         for service in WRITERS:
             self.suite.by_role[service, "api"] = {"COWORK_CRASH": ROLLBACKS}
         await self.suite.start()
@@ -55,7 +55,7 @@ class Ground:
         self.postbox.stop()
 
     def load(self) -> Load:
-        return Load(self.space, self._cast, self._rooms, self._tickets)
+        return Load(self.space, self.cast, self.rooms, self.tickets)
 
     async def invariants(self) -> Invariants:
         """Return what is checked of everything that is published from now on."""
@@ -75,6 +75,15 @@ class Ground:
                 return False
         return not any(depths.values()) if (depths := await self.queue_depths()) else False
 
+    async def silent(self) -> set[str]:
+        """Return the services whose worker does not say that its consumer is registered."""
+        found = set()
+        for service in SERVICES:
+            async with self.suite.http.get(f"{self.suite.internal_url(service, 'worker')}/metrics") as answer:
+                if f'cowork_consumer_registered{{service="{service}"}} 1.0' not in await answer.text():
+                    found.add(service)
+        return found
+
     async def queue_depths(self) -> dict[str, int]:
         depths = {}
         connection = await aio_pika.connect(self.broker.url)
@@ -89,9 +98,9 @@ class Ground:
 
     async def _make_cast(self) -> None:
         """Members who want no mail, rooms that cost something, and tickets assigned to the admin."""
-        self._cast = list(await asyncio.gather(*(self.space.join(f"Member{n}") for n in range(MEMBERS))))
+        self.cast = list(await asyncio.gather(*(self.space.join(f"Member{n}") for n in range(MEMBERS))))
         client, alma = self.space.client, self.space.alma
-        for member in [alma, *self._cast]:
+        for member in [alma, *self.cast]:
             for kind in await client.call("GET", "/notify/v1/preferences", by=member):
                 if kind["channel"] == "email" and not kind["is_mandatory"]:
                     url = f"/notify/v1/preferences/{kind['kind']}/email"
@@ -100,16 +109,16 @@ class Ground:
         location = await client.call("POST", "/booking/v1/locations", place, by=alma)
         for number in range(ROOMS):
             room = {"location_id": location["id"], "name": f"Loft {number}", "kind": "room", "hourly_price_minor": 3000}
-            self._rooms.append(await client.call("POST", "/booking/v1/resources", room, by=alma))
+            self.rooms.append(await client.call("POST", "/booking/v1/resources", room, by=alma))
         for number in range(TICKETS):
-            await self._open_assigned_ticket(self._cast[number % MEMBERS])
+            await self._open_assigned_ticket(self.cast[number % MEMBERS])
 
     async def _open_assigned_ticket(self, member: Any) -> None:
         body = {"subject": f"Lamp {secrets.token_hex(3)}", "body": "It flickers.", "category": "other"}
         ticket = await self._until_not_undone("POST", "/helpdesk/v1/tickets", body, by=member)
         url, alma = f"/helpdesk/v1/tickets/{ticket['id']}/assignment", self.space.alma
         await self._until_not_undone("PUT", url, {"assignee_id": alma.account_id}, by=alma, etag="*")
-        self._tickets.append(ticket["id"])
+        self.tickets.append(ticket["id"])
 
     async def _until_not_undone(self, method: str, path: str, body: Any, **more: Any) -> Any:
         while True:

@@ -19,6 +19,11 @@ from tests.support.suites import Suite
 # Aggregates whose events of every type share one row of versions; of others only events of one type are compared.
 ONE_ROW = ("helpdesk.ticket.", "booking.reservation.")
 MADE_IN = {"tickets": "helpdesk", "posts": "feed", "reservations": "booking"}
+MAKES = {
+    "helpdesk.ticket.opened.v1": "tickets",
+    "feed.post.published.v1": "posts",
+    "booking.reservation.confirmed.v1": "reservations",
+}
 MARKS = {
     "helpdesk": "SELECT subject AS mark FROM tickets",
     "feed": "SELECT split_part(body, ' ', 1) AS mark FROM posts",
@@ -62,6 +67,7 @@ class Invariants:
         for subscriber in SERVICES:
             await self._check_subscriber(findings, subscriber, logs)
         await self._check_answers(findings, answers)
+        await self._check_causes(findings, logs)
         await self._check_effects(findings, logs["helpdesk"])
         return findings
 
@@ -103,6 +109,14 @@ class Invariants:
             marks = {row["mark"] for row in await self._suite.query(service, query)}
             found = answers.undone & marks
             findings.note("ghosts", len(found), f"undone, but in {service}: {sorted(found)[:3]}")
+
+    async def _check_causes(self, findings: Findings, logs: dict[str, list[Any]]) -> None:
+        """What an event says was made exists: a write that was undone has published nothing."""
+        for event_type, table in MAKES.items():
+            service = event_type.split(".")[0]
+            made = {row["key"] for row in logs[service] if row["type"] == event_type and row["key"] is not None}
+            there = {str(one) for one in await self._ids(service, f"SELECT id AS event_id FROM {table}")}
+            findings.note("ghosts", len(made - there), f"{event_type} without a row in {table}")
 
     async def _check_effects(self, findings: Findings, log: list[Any]) -> None:
         replied = {row["event_id"] for row in log if row["type"] == TicketReplied.type}

@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import random
+import secrets
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ import aiohttp
 from tests.support.spaces import PASSWORD, Space
 
 REQUESTS_PER_SECOND = 130
-MOST_AT_ONCE = 48
+MOST_AT_ONCE = 16
 RENEW_SECONDS = 200
 ROLLED_BACK = "rolled_back_on_purpose"
 
@@ -26,6 +28,8 @@ class Answers:
     made: dict[str, set[str]] = field(default_factory=lambda: {"tickets": set(), "posts": set(), "reservations": set()})
     undone: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    # When each reply was accepted, by ticket: (seconds of the monotonic clock, ticket).
+    replied: list[tuple[float, str]] = field(default_factory=list)
 
     @property
     def http_5xx(self) -> int:
@@ -42,6 +46,7 @@ class Load:
         self._rooms = rooms
         self._tickets = tickets
         self._numbers = itertools.count(1)
+        self._name = f"load{secrets.token_hex(4)}"
         self._slots = itertools.count()
         self._random = random.Random(1815)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,6 +109,12 @@ class Load:
         url = f"/helpdesk/v1/tickets/{self._tickets[number]}/replies"
         await self._call(None, url, {"body": self._mark()}, by=requester)
 
+    async def reply_rate(self, seconds: float, *, leaving_out: str) -> float:
+        """Watch for some seconds; return the replies per second that were accepted on all tickets but one."""
+        since = time.monotonic()
+        await asyncio.sleep(seconds)
+        return sum(at >= since and ticket != leaving_out for at, ticket in self.answers.replied) / seconds
+
     async def _reserve(self) -> None:
         number = next(self._slots)
         morning = datetime.now(UTC).replace(hour=8, minute=0, second=0, microsecond=0) + timedelta(days=2)
@@ -114,16 +125,18 @@ class Load:
         await self._call("reservations", "/booking/v1/reservations", body, by=self._random.choice(self._members))
 
     def _mark(self) -> str:
-        return f"load-{next(self._numbers)}"
+        return f"{self._name}-{next(self._numbers)}"
 
     async def _call(self, table: str | None, path: str, body: Any, *, by: Any, mark: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {by.token}", "Idempotency-Key": f"load-{next(self._numbers)}"}
+        headers = {"Authorization": f"Bearer {by.token}", "Idempotency-Key": self._mark()}
         try:
             async with self._http.post(self._space.client.url(path), json=body, headers=headers) as answer:
                 content = await answer.json()
         except (aiohttp.ClientError, TimeoutError, OSError):
             self.answers.counts["no answer"] += 1
             return
+        if answer.status == 201 and path.endswith("/replies"):
+            self.answers.replied.append((time.monotonic(), path.split("/")[4]))
         self._note(table, answer.status, content, mark)
 
     def _note(self, table: str | None, status: int, content: Any, mark: str | None) -> None:

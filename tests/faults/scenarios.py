@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.faults.ground import Ground
@@ -26,6 +26,7 @@ class Run:
     kills: int = 0
     # Processes that the scenario ends; every other one must live through it.
     restarts: bool = False
+    complaints: list[str] = field(default_factory=list)
 
     @property
     def suite(self) -> Any:
@@ -91,7 +92,9 @@ async def run_scenario(one: Scenario, ground: Ground, *, short: bool = False) ->
     drained = await _seconds_to(lambda: ground.outboxes_are_empty(), since=over)
     settled = await _seconds_to(lambda: ground.is_settled(), since=over)
     findings = await invariants.check(run.load.answers)
-    complaints = [*findings.examples, *_complaints(one, run, findings, drained, settled)]
+    complaints = [*run.complaints, *findings.examples, *_complaints(one, run, findings, drained, settled)]
+    if silent := await ground.silent():
+        complaints.append(f"consumers fell silent: {sorted(silent)}")
     if not run.restarts and (gone := pids - set(ground.suite.living())):
         complaints.append(f"{len(gone)} processes ended that nobody had killed")
     line = _line(one, run, findings, drained, ok=not complaints)

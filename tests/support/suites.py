@@ -106,7 +106,8 @@ class Embedded(Suite):
 class Processes(Suite):
     """Every service in processes of its own (one, or an API and a worker), RabbitMQ between them.
 
-    `postgres` is a running server to use instead of one of our own; `by_role[service, role]` adds variables.
+    `postgres` is a running server to use instead of one of our own; `by_role[service, role]` adds variables,
+    and `modules[service, role]` names the module to run instead of the command. `worker-2` is one more worker.
     """
 
     def __init__(
@@ -117,16 +118,18 @@ class Processes(Suite):
         *,
         postgres: EmbeddedPostgres | None = None,
         roles: Sequence[str] = ("all",),
+        durable: bool = False,
     ) -> None:
         super().__init__(folder, postbox)
         self.roles = tuple(roles)
+        self.modules: dict[tuple[str, str], str] = {}
         self.by_role: dict[tuple[str, str], dict[str, str]] = {}
         self._amqp_url = amqp_url
         self.namespace = f"t{secrets.token_hex(4)}"
         self._ports = {(name, role): (free_port(), free_port()) for name in SERVICES for role in self.roles}
         self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self._is_guest = postgres is not None
-        self.postgres = postgres or EmbeddedPostgres(folder / "postgres", max_connections=150, durable=False)
+        self.postgres = postgres or EmbeddedPostgres(folder / "postgres", max_connections=200, durable=durable)
 
     def base_url(self, service: str) -> str:
         return f"http://127.0.0.1:{self._ports[service, self.roles[0]][0]}"
@@ -171,14 +174,19 @@ class Processes(Suite):
     async def start_service(self, name: str, *, role: str | None = None, wait: bool = True, **variables: str) -> None:
         """Start a service's processes, or the one of a role; `variables` are added to their environment once."""
         for one in [role] if role else self.roles:
-            public, internal = self._ports[name, one]
-            command = [sys.executable, "-m", "deploy.cli", "serve", name, "--role", one]
+            public, internal = self._ports.setdefault((name, one), (free_port(), free_port()))
+            module = self.modules.get((name, one), "deploy.cli")
+            command = [sys.executable, "-m", module, "serve", name, "--role", one.split("-")[0]]
             command += ["--port", str(public), "--internal-port", str(internal)]
             environment = {**self.environment_of(name), **self.by_role.get((name, one), {}), **variables}
             with (self.folder / f"{name}.log").open("ab") as log:
                 self._running[name, one] = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
         if wait:
             await self.ready(name, role=role)
+
+    def crash_points(self, name: str, role: str) -> str:
+        """Return the crash points that a process always starts with."""
+        return self.by_role.get((name, role), {}).get("COWORK_CRASH", "")
 
     async def kill_service(self, name: str, *, role: str | None = None) -> None:
         for one in [role] if role else self.roles:
