@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from tests.support import broker
+from tests.support.rabbitmq import answers
 
 
 def test_an_open_port_is_no_broker() -> None:
@@ -12,7 +13,7 @@ def test_an_open_port_is_no_broker() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        assert not broker.answers(f"amqp://guest:guest@127.0.0.1:{port}/", seconds=0.5)
+        assert not answers(f"amqp://guest:guest@127.0.0.1:{port}/", seconds=0.5)
 
 
 def test_an_address_that_was_given_and_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import aio_pika
-
 from shared.events import SERVICES
 from tests.faults.invariants import Invariants
 from tests.faults.load import Load
-from tests.support.broker import Broker, start_private_node
 from tests.support.postbox import Postbox
+from tests.support.rabbitmq import Node
 from tests.support.spaces import Space, open_space
 from tests.support.suites import Processes
 
@@ -31,7 +29,7 @@ class Ground:
         self.folder = Path(tempfile.mkdtemp(prefix="cowork-faults-"))
         self.folder.chmod(0o755)
         self.postbox = Postbox()
-        self.broker: Broker
+        self.node = Node()
         self.suite: Processes
         self.space: Space
         self.cast: list[Any] = []
@@ -40,8 +38,8 @@ class Ground:
 
     async def start(self) -> None:
         self.postbox.start()
-        self.broker = await asyncio.to_thread(start_private_node)
-        self.suite = Processes(self.folder, self.postbox, self.broker.url, roles=("api", "worker"), durable=True)
+        await asyncio.to_thread(self.node.start)
+        self.suite = Processes(self.folder, self.postbox, self.node.url(), roles=("api", "worker"), durable=True)
         for service in WRITERS:
             self.suite.by_role[service, "api"] = {"COWORK_CRASH": ROLLBACKS}
         await self.suite.start()
@@ -51,7 +49,7 @@ class Ground:
 
     async def stop(self) -> None:
         await self.suite.stop()
-        await asyncio.to_thread(self.broker.stop)
+        await asyncio.to_thread(self.node.close)
         self.postbox.stop()
 
     def load(self) -> Load:
@@ -73,7 +71,8 @@ class Ground:
             waiting = "SELECT count(*) AS n FROM inbox_parked WHERE state <> 'dead'"
             if (await self.suite.query(service, waiting))[0]["n"]:
                 return False
-        return not any(depths.values()) if (depths := await self.queue_depths()) else False
+        queues = await asyncio.to_thread(self.node.queues)
+        return not any(queue["messages"] for queue in queues.values())
 
     async def silent(self) -> set[str]:
         """Return the services whose worker does not say that its consumer is registered."""
@@ -83,18 +82,6 @@ class Ground:
                 if f'cowork_consumer_registered{{service="{service}"}} 1.0' not in await answer.text():
                     found.add(service)
         return found
-
-    async def queue_depths(self) -> dict[str, int]:
-        depths = {}
-        connection = await aio_pika.connect(self.broker.url)
-        async with connection:
-            for service in SERVICES:
-                for kind in ("in", "dead"):
-                    channel = await connection.channel()
-                    queue = await channel.declare_queue(f"{self.suite.namespace}.{service}.{kind}", passive=True)
-                    depths[queue.name] = queue.declaration_result.message_count or 0
-                    await channel.close()
-        return depths
 
     async def _make_cast(self) -> None:
         """Members who want no mail, rooms that cost something, and tickets assigned to the admin."""

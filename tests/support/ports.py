@@ -1,9 +1,19 @@
 """Free ports on loopback."""
 
+import random
 import socket
+
+# Below the range of outgoing connections: while a node is down, no client's own port may take its place.
+PORTS = range(20_000, 32_000)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that nothing listens on and that no outgoing connection will be given."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("every loopback port is taken")
