@@ -1,6 +1,7 @@
 """What a scenario stands on: seven services as API and worker processes, a RabbitMQ node and a PostgreSQL of its own."""
 
 import asyncio
+import itertools
 import secrets
 import tempfile
 from pathlib import Path
@@ -35,6 +36,8 @@ class Ground:
         self.cast: list[Any] = []
         self.rooms: list[Any] = []
         self.tickets: list[str] = []
+        # No slot is asked for twice, whichever scenario asks.
+        self._slots = itertools.count()
 
     async def start(self) -> None:
         self.postbox.start()
@@ -53,7 +56,7 @@ class Ground:
         self.postbox.stop()
 
     def load(self) -> Load:
-        return Load(self.space, self.cast, self.rooms, self.tickets)
+        return Load(self.space, self.cast, self.rooms, self.tickets, self._slots)
 
     async def invariants(self) -> Invariants:
         """Return what is checked of everything that is published from now on."""

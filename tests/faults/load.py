@@ -6,7 +6,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,7 +39,9 @@ class Answers:
 class Load:
     """Writes at a steady rate until stopped; a request that finds no server is counted, never repeated."""
 
-    def __init__(self, space: Space, members: list[Any], rooms: list[Any], tickets: list[str]) -> None:
+    def __init__(
+        self, space: Space, members: list[Any], rooms: list[Any], tickets: list[str], slots: Iterator[int]
+    ) -> None:
         self.answers = Answers()
         self._space = space
         self._members = members
@@ -47,7 +49,7 @@ class Load:
         self._tickets = tickets
         self._numbers = itertools.count(1)
         self._name = f"load{secrets.token_hex(4)}"
-        self._slots = itertools.count()
+        self._slots = slots
         self._random = random.Random(1815)
         self._tasks: set[asyncio.Task[None]] = set()
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40))

@@ -130,6 +130,10 @@ class Processes(Suite):
         self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self._is_guest = postgres is not None
         self.postgres = postgres or EmbeddedPostgres(folder / "postgres", max_connections=200, durable=durable)
+        if postgres is None:
+            # While the server is down, no client's own connection may take its port.
+            self.postgres.folder.mkdir(parents=True, exist_ok=True)
+            (self.postgres.folder / "port").write_text(str(free_port()))
 
     def base_url(self, service: str) -> str:
         return f"http://127.0.0.1:{self._ports[service, self.roles[0]][0]}"
