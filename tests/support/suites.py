@@ -198,6 +198,12 @@ class Processes(Suite):
             process.kill()
             await asyncio.to_thread(process.wait, 30)
 
+    async def stop_service(self, name: str, *, role: str) -> None:
+        """Stop a process in order. Raises TimeoutExpired when it does not end within a minute."""
+        process = self._running.pop((name, role))
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(process.wait, 60)
+
     def process(self, name: str, *, role: str | None = None) -> subprocess.Popen[bytes]:
         return self._running[name, role or self.roles[0]]
 
