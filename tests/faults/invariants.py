@@ -122,7 +122,8 @@ class Invariants:
         replied = {row["event_id"] for row in log if row["type"] == TicketReplied.type}
         handled = replied & await self._ids("notify", "SELECT event_id FROM inbox WHERE outcome = 'handled'")
         counted = "SELECT event_id, count(*) AS n FROM notices GROUP BY event_id, kind, account_id"
-        effects = {row["event_id"]: row["n"] for row in await self._suite.query("notify", counted)}
+        told = await self._suite.query("notify", counted)
+        effects = {row["event_id"]: row["n"] for row in told if row["event_id"] in replied}
         findings.note("lost", len(handled - effects.keys()), "a reply was handled, but nobody was told")
         again = sum(count - 1 for count in effects.values())
         findings.note("applied_twice", again, "somebody was told twice of the same event")

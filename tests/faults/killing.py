@@ -20,7 +20,6 @@ async def kill_at(run: Run, service: str, role: str, points: Sequence[str], *, t
 
     Raises NotReached when a point is not passed within a minute, or when the process ends in another way.
     """
-    run.restarts = True
     passes = random.Random(f"{service}{role}")
     await run.suite.kill_service(service, role=role)
     for point in points:

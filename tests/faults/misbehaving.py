@@ -9,6 +9,7 @@ import os
 import random
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from deploy.cli.app import main
@@ -108,6 +109,19 @@ def gives_up_relaying() -> None:
     relay.Relay.relay_batch = once
 
 
+def keeps_messages() -> None:
+    """I6: the consumer handles one event in ten without ever telling the broker."""
+    deliver = lanes.Lanes.deliver
+
+    async def silence() -> None:
+        return None
+
+    def forget(self: Any, delivery: Any) -> None:
+        deliver(self, replace(delivery, acknowledge=silence) if random.random() < 0.1 else delivery)
+
+    lanes.Lanes.deliver = forget
+
+
 def asks_the_broker_first() -> None:
     """I7: a write needs the broker to answer before it is accepted."""
     address = os.environ["COWORK_AMQP_URL"].rsplit("@", 1)[1].split("/")[0].split(":")
@@ -140,6 +154,7 @@ RULES = {
             forgets_what_it_has_seen,
             lets_events_overtake,
             gives_up_relaying,
+            keeps_messages,
             asks_the_broker_first,
             ends_with_its_broker,
         )

@@ -43,7 +43,6 @@ async def delivery_hangs(run: Run) -> None:
 @scenario("delivery-fatal")
 async def delivery_fatal(run: Run) -> None:
     """One ticket's replies end the process, as often as the supervisor starts it."""
-    run.restarts = True
     await _start(run, "exits")
     for _ in range(run.times(12, short=3)):
         await asyncio.to_thread(run.suite.process("notify", role="worker").wait, 60)
@@ -74,7 +73,6 @@ def _of_the_future() -> bytes:
 
 
 async def _misbehave(run: Run, rule: str, *, seconds: float) -> None:
-    run.restarts = True
     await _start(run, rule)
     await asyncio.sleep(seconds)
     parked = await run.suite.query("notify", "SELECT DISTINCT key FROM inbox_parked")

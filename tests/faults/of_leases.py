@@ -12,7 +12,6 @@ SECOND = "worker-2"
 @scenario("relays-two")
 async def two_relays(run: Run) -> None:
     """The holder stands still until its lease has run out, wakes up behind the other, and so in turn."""
-    run.restarts = True
     await run.suite.start_service("helpdesk", role=SECOND)
     for turn in range(run.times(4, short=1)):
         process = run.suite.process("helpdesk", role=("worker", SECOND)[turn % 2])
@@ -27,7 +26,6 @@ async def two_relays(run: Run) -> None:
 @scenario("lease-stolen")
 async def lease_stolen(run: Run) -> None:
     """Every second the lease is taken from whoever holds it: both relays send, the inboxes see each event once."""
-    run.restarts = True
     await run.suite.start_service("helpdesk", role=SECOND)
     for _ in range(run.times(20, short=4)):
         await run.suite.query("helpdesk", "UPDATE leases SET expires_at = now() - interval '1 second'")

@@ -26,6 +26,7 @@ from tests.support.broker import delete_queues
 from tests.support.ports import free_port
 from tests.support.postbox import Postbox, PostboxClient
 
+STOP_SECONDS = 60
 FAST = {"notify": {"smtp_host": "127.0.0.1", "smtp_starttls": False}, "privacy": {"redrive_seconds": 2}}
 
 
@@ -146,8 +147,9 @@ class Processes(Suite):
         """Return the process ids of these services, or of all."""
         return [process.pid for (name, _), process in self._running.items() if not services or name in services]
 
-    def living(self) -> list[int]:
-        return [process.pid for process in self._running.values() if process.poll() is None]
+    def dead(self) -> list[str]:
+        """Return the processes that have ended by themselves."""
+        return [f"{name} {role}" for (name, role), process in self._running.items() if process.poll() is not None]
 
     async def start(self) -> None:
         if not self._is_guest:
@@ -166,14 +168,26 @@ class Processes(Suite):
         subprocess.run(command, env=self.environment_of("identity"), check=True, capture_output=True)
 
     async def stop(self) -> None:
-        for process in self._running.values():
-            process.send_signal(signal.SIGTERM)
-        for process in self._running.values():
-            await asyncio.to_thread(process.wait, 30)
+        stuck = await self._stop_processes()
         await delete_queues(self._amqp_url, self.namespace, SERVICES)
         if not self._is_guest:
             await self.postgres.stop()
         await self.http.close()
+        if stuck:
+            raise RuntimeError(f"did not stop within {STOP_SECONDS} s: {stuck}")
+
+    async def _stop_processes(self) -> list[str]:
+        """Stop every process in order; return those that had to be killed."""
+        for process in self._running.values():
+            process.send_signal(signal.SIGTERM)
+        stuck = []
+        for (name, role), process in self._running.items():
+            try:
+                await asyncio.to_thread(process.wait, STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                stuck.append(f"{name} {role}")
+                process.kill()
+        return stuck
 
     async def start_service(self, name: str, *, role: str | None = None, wait: bool = True, **variables: str) -> None:
         """Start a service's processes, or the one of a role; `variables` are added to their environment once."""
