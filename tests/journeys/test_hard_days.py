@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from shared.db import uuid7
+from tests.support.spaces import crowd
 
 SERVICES = {"identity", "booking", "billing", "feed", "helpdesk", "notify", "privacy"}
 CROWD = 1000
@@ -112,7 +112,7 @@ async def test_a_whole_space_goes_though_a_service_dies_and_another_stays(space:
     neighbour = await open_another()
     omar = await neighbour.join("Omar", last_name="Stays")
     await neighbour.client.call("POST", "/feed/v1/posts", {"body": "still here"}, by=omar)
-    await crowd(space)
+    await crowd(space, CROWD)
     url = "/identity/v1/tenant/deactivation"
     answer = await space.client.call("PUT", url, {"confirmation": space.slug}, by=space.alma)
     await working_on(space, "feed")
@@ -132,26 +132,6 @@ async def test_a_whole_space_goes_though_a_service_dies_and_another_stays(space:
     assert profile["last_name"] == "Stays"
     page = await neighbour.client.call("GET", "/feed/v1/posts", by=omar)
     assert [post["body"] for post in page["data"]] == ["still here"]
-
-
-async def crowd(space: Any) -> None:
-    """A thousand accounts with a profile, a post and a reservation each, written at once."""
-    ids = [uuid7() for _ in range(CROWD)]
-    await space.suite.query(
-        "identity",
-        "INSERT INTO accounts (id, tenant_id, email, state, roles, language, created_at, version)"
-        " SELECT a, $1, 'crowd' || n || '@example.org', 'active', ARRAY['member'], 'fr', now(), 1"
-        " FROM unnest($2::uuid[]) WITH ORDINALITY AS t(a, n) RETURNING id",
-        space.tenant_id,
-        ids,
-    )
-    await space.suite.query(
-        "feed",
-        "INSERT INTO posts (id, tenant_id, thread_id, author_id, body, is_announcement, version)"
-        " SELECT a, $1, a, a, 'words of ' || a, false, 1 FROM unnest($2::uuid[]) AS t(a) RETURNING id",
-        space.tenant_id,
-        ids,
-    )
 
 
 async def working_on(space: Any, service: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+from shared.db import uuid7
 from shared.events import SERVICES
 
 PASSWORD = "Violet-Rhubarb-42!"
@@ -89,3 +90,24 @@ async def _once_known(space: Space, work: Any) -> None:
                 break
             await asyncio.sleep(0.05)
     await work()
+
+
+async def crowd(space: Space, size: int) -> list[UUID]:
+    """Accounts with a post each, written at once."""
+    ids = [uuid7() for _ in range(size)]
+    await space.suite.query(
+        "identity",
+        "INSERT INTO accounts (id, tenant_id, email, state, roles, language, created_at, version)"
+        " SELECT a, $1, 'crowd-' || a || '@example.org', 'active', ARRAY['member'], 'fr', now(), 1"
+        " FROM unnest($2::uuid[]) AS t(a) RETURNING id",
+        space.tenant_id,
+        ids,
+    )
+    await space.suite.query(
+        "feed",
+        "INSERT INTO posts (id, tenant_id, thread_id, author_id, body, is_announcement, version)"
+        " SELECT a, $1, a, a, 'words of ' || a, false, 1 FROM unnest($2::uuid[]) AS t(a) RETURNING id",
+        space.tenant_id,
+        ids,
+    )
+    return ids
