@@ -99,7 +99,7 @@ class AmqpTransport:
 
     async def _exchange(self) -> AbstractExchange:
         async with self._connecting:
-            if self._publishing is None or self._publishing[0].is_closed:
+            if self._publishing is None or _is_lost(self._publishing[0]):
                 try:
                     connection = await self._connect("publish")
                     channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
@@ -110,7 +110,7 @@ class AmqpTransport:
 
     async def _consuming_connection(self) -> AbstractConnection:
         async with self._connecting:
-            if self._consuming is None or self._consuming.is_closed:
+            if self._consuming is None or _is_lost(self._consuming):
                 try:
                     self._consuming = await self._connect("consume")
                 except BROKER_ERRORS as error:
@@ -160,6 +160,11 @@ def _delivery(message: AbstractIncomingMessage) -> Delivery:
             log.info("consumer.ack_lost", exc_info=error)
 
     return Delivery(message.body, settle, acknowledge)
+
+
+def _is_lost(connection: AbstractConnection) -> bool:
+    """Whether a connection is of no more use. `is_closed` alone stays False when it was the broker that went away."""
+    return connection.is_closed or not connection.connected.is_set()
 
 
 def _ended(connection: AbstractConnection, channel: object) -> "asyncio.Future[None]":

@@ -1,0 +1,55 @@
+"""A broker that is killed and comes back finds its publishers and consumers again, without anybody's help."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from shared.bus.amqp import AmqpTransport, declare
+from shared.bus.contracts import Envelope
+from shared.bus.transport import Delivery, TransportDown
+from shared.db import utc_now, uuid7
+from shared.events.feed import PostPublished
+from shared.testing import wait_for
+from tests.support.rabbitmq import Node
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    with Node() as node:
+        yield node
+
+
+async def test_a_consumer_and_a_publisher_come_back_after_their_broker_was_killed(node: Node) -> None:
+    subscriptions = {"notify": [PostPublished.type]}
+    await declare(node.url(), namespace="loss", subscriptions=subscriptions)
+    transport = AmqpTransport(node.url(), namespace="loss", subscribed=subscriptions["notify"])
+    seen: list[Delivery] = []
+
+    async def consume() -> None:
+        while True:
+            try:
+                await transport.consume("notify", subscriptions["notify"], seen.append, limit=10)
+            except TransportDown:
+                await asyncio.sleep(0.2)
+
+    async def publish() -> bool:
+        event = PostPublished(tenant_id=uuid7(), post_id=uuid7(), author_id=uuid7(), is_announcement=False)
+        envelope = Envelope(
+            uuid7(), event.type, event.tenant_id, event.key, 1, 0, utc_now(), event.model_dump(mode="json")
+        )
+        try:
+            return (await transport.publish([envelope]))[0]
+        except TransportDown:
+            return False
+
+    consuming = asyncio.create_task(consume())
+    assert await wait_for(publish, seconds=30)
+    await wait_for(lambda: len(seen) == 1, seconds=30)
+    await asyncio.to_thread(node.kill)
+    await asyncio.to_thread(node.start)
+    assert await wait_for(publish, seconds=30)
+    # The first is delivered again: it was never acknowledged.
+    await wait_for(lambda: len(seen) >= 3, seconds=30)
+    consuming.cancel()
+    await transport.close()
