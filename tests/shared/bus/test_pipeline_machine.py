@@ -37,7 +37,7 @@ def profile(examples: int, steps: int, **more: Any) -> settings:
     )
 
 
-SHORT = profile(20, 30)
+SHORT = profile(100, 40)
 LONG = profile(800, 60)
 HUNT = profile(150, 40, phases=[Phase.generate], verbosity=Verbosity.quiet, report_multiple_bugs=False)
 
