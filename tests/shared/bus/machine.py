@@ -102,13 +102,24 @@ class PipelineMachine(RuleBasedStateMachine):
             self.run(self.pipeline.relay(relay, fate))
             crash.arm("")
 
-    @rule(key=keys, count=st.integers(1, 3), times=st.sampled_from([0, 1, 2, 3, FOREVER]))
-    def flow(self, key: int, count: int, times: int) -> None:
-        """Write, relay and deliver, undisturbed but for a reaction that fails a number of times."""
+    @rule(
+        key=keys,
+        count=st.integers(1, 3),
+        times=st.sampled_from([0, 0, 1, 2, 3, FOREVER]),
+        fate=fates,
+        point=one_in_three(CONSUMER_POINTS),
+    )
+    def flow(self, key: int, count: int, times: int = 0, fate: Fate | None = None, point: str = "") -> None:
+        """Write, relay, deliver; a reaction that fails is tried twice before its lane parks it."""
         self.fail(key=key, times=times)
         self.write(key=key, count=count)
-        self.relay(relay=0, fate=None, point="")
+        for relay in range(2):
+            self.relay(relay=relay, fate=fate, point="")
+        crash.arm(point)
         self.run(self.pipeline.deliver(100))
+        if times:
+            self.run(self.pipeline.advance(SPANS[0]))
+        crash.arm("")
 
     @rule(relay=relays, place=st.sampled_from(["before", "after"]))
     def hold_the_relay(self, relay: int, place: str) -> None:

@@ -152,7 +152,9 @@ class Pipeline:
         assert isinstance(envelope, Envelope)
         self.attempted.append(envelope.id)
         row = {"event_id": envelope.id, "key": envelope.key, "version": envelope.version}
-        await session.execute(text("INSERT INTO effects (event_id, key, version) VALUES (:event_id, :key, :version)"), row)
+        await session.execute(
+            text("INSERT INTO effects (event_id, key, version) VALUES (:event_id, :key, :version)"), row
+        )
         if self.hanging == envelope.key:
             await asyncio.sleep(3600)
         if self.failures[envelope.key] > 0:
@@ -243,7 +245,9 @@ class Pipeline:
         async with self.feed.transaction() as session:
             await session.execute(text("UPDATE leases SET expires_at = expires_at - make_interval(secs => :age)"), age)
         async with self.notify.transaction() as session:
-            aged = "UPDATE inbox_parked SET retry_at = retry_at - make_interval(secs => :age) WHERE retry_at IS NOT NULL"
+            aged = (
+                "UPDATE inbox_parked SET retry_at = retry_at - make_interval(secs => :age) WHERE retry_at IS NOT NULL"
+            )
             await session.execute(text(aged), age)
         await self.clock.advance(seconds)
         await self.settle()
