@@ -16,21 +16,16 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus import Consumers, Envelope, crash, handling, publish
-from shared.bus.inbox import Inbox
-from shared.bus.lanes import Lanes
 from shared.bus.parking import discard_parked, retry_parked
 from shared.bus.redaction import redact_subjects
-from shared.bus.relay import Relay, redrive
-from shared.bus.transport import TransportDown
-from shared.bus.worker import BusWorker
+from shared.bus.relay import redrive
 from shared.db import Database, utc_now, uuid7
 from shared.events.feed import PostPublished
-from tests.shared.bus.broker import Broker, Fate, Wire
+from tests.shared.bus.broker import Broker, Fate
 from tests.shared.bus.clock import Clock, Killed
+from tests.shared.bus.processes import ConsumerProcess, RelayProcess
 
 TENANT = uuid7()
-# A lane holds an event for two attempts, then parks it.
-HOLD_SECONDS = 0.5
 HANG_SECONDS = 31.0
 LONG_SECONDS = 4000.0
 EMPTY = ("event_log", "outbox", "leases"), ("inbox", "inbox_parked", "watermarks", "effects")
@@ -57,48 +52,6 @@ class Waiting:
     state: str
 
 
-class RelayProcess:
-    """A relay with its connection; `turn` is one round of its loop."""
-
-    def __init__(self, pipeline: "Pipeline") -> None:
-        self.wire = Wire(pipeline.broker)
-        self.relay = Relay("feed", pipeline.feed, self.wire)
-        self.held: asyncio.Task[None] | None = None
-
-    async def turn(self) -> None:
-        with suppress(TransportDown):
-            if await self.relay.lease.acquire():
-                await self.relay.relay_batch()
-
-
-class ConsumerProcess:
-    """Lanes over an inbox, and the worker whose parked runner polls on the clock."""
-
-    def __init__(self, pipeline: "Pipeline") -> None:
-        self.inbox = Inbox(pipeline.notify, pipeline.consumers)
-        self._database = pipeline.notify
-        self._worker = BusWorker("notify", pipeline.notify, pipeline.consumers, Wire(pipeline.broker))
-        self.is_killed = False
-        self.connect()
-        self.runner = asyncio.create_task(self._worker._retry_parked())
-
-    def connect(self) -> None:
-        self.lanes = Lanes(self._database, self.inbox, concurrency=8, hold_seconds=HOLD_SECONDS)
-
-    def tasks(self) -> list[asyncio.Task[None]]:
-        return [*self.lanes._tasks, self.runner]
-
-    async def disconnect(self) -> None:
-        running = list(self.lanes._tasks)
-        self.lanes.abandon()
-        await asyncio.gather(*running, return_exceptions=True)
-
-    async def end(self) -> None:
-        self.runner.cancel()
-        await self.disconnect()
-        await asyncio.gather(self.runner, return_exceptions=True)
-
-
 class Pipeline:
     """Everything that the state machine can do; what it believes stays with the machine."""
 
@@ -121,8 +74,8 @@ class Pipeline:
         self.failures: Counter[str] = Counter()
         self.hanging: str | None = None
         self.attempted: list[UUID] = []
-        self.relays = [RelayProcess(self) for _ in range(2)]
-        self.consumer = ConsumerProcess(self)
+        self.relays = [RelayProcess(self.feed, self.broker) for _ in range(2)]
+        self.consumer = ConsumerProcess(self.notify, self.consumers, self.broker)
         await self.settle()
 
     def kill(self) -> None:
@@ -211,7 +164,7 @@ class Pipeline:
             await turn
         except Killed:
             # Its successor is another holder: the lease has to expire first.
-            self.relays[index] = RelayProcess(self)
+            self.relays[index] = RelayProcess(self.feed, self.broker)
 
     async def deliver(self, count: int) -> None:
         assert self.consumer is not None
@@ -230,7 +183,7 @@ class Pipeline:
         assert self.consumer is not None
         await self.consumer.end()
         self.broker.disconnect()
-        self.consumer = ConsumerProcess(self)
+        self.consumer = ConsumerProcess(self.notify, self.consumers, self.broker)
 
     async def disconnect(self) -> None:
         """Lose the consumer's connection: everything unacknowledged is given back."""
