@@ -14,7 +14,7 @@ from tests.shared.bus.pipeline import Pipeline
 from tests.shared.bus.play import play, profile
 
 SHORT = profile(40, 30)
-LONG = profile(600, 50)
+LONG = profile(400, 50)
 FIXED_SEED = 20260301
 
 
