@@ -124,7 +124,9 @@ async def retry_parked(session: AsyncSession, event_id: UUID) -> bool:
     One that is blocked stays so: its turn comes when the event before it is handled or discarded.
     """
     state = case((inbox_parked.c.state == "blocked", "blocked"), else_="retry")
-    return await _touch(session, event_id, {"state": state, "attempts": 0, "retry_at": func.now()})
+    statement = update(inbox_parked).where(inbox_parked.c.event_id == event_id)
+    statement = statement.values(state=state, attempts=0, retry_at=func.now())
+    return (await session.execute(statement.returning(inbox_parked.c.event_id))).scalar() is not None
 
 
 # The inbox remembers it: a late duplicate would otherwise be handled after its successors.
@@ -144,11 +146,6 @@ async def count_parked(session: AsyncSession) -> dict[str, int]:
     """Return the number of parked events by state."""
     rows = await session.execute(select(inbox_parked.c.state, func.count()).group_by(inbox_parked.c.state))
     return dict(rows.tuples().all())
-
-
-async def _touch(session: AsyncSession, event_id: UUID, values: dict[str, Any]) -> bool:
-    statement = update(inbox_parked).where(inbox_parked.c.event_id == event_id).values(values)
-    return (await session.execute(statement.returning(inbox_parked.c.event_id))).scalar() is not None
 
 
 def _in_seconds(seconds: float) -> Any:
