@@ -68,6 +68,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         finally:
             await connection.close()
 
+    for report in [one for reports in terminalreporter.stats.values() for one in reports]:
+        for name, value in getattr(report, "user_properties", ()):
+            if report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid}: --{name}={value}")
     terminalreporter.write_line(f"PostgreSQL {asyncio.run(version())}; RabbitMQ: {os.environ[ORIGIN]}")
 
 

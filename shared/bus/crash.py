@@ -19,13 +19,19 @@ class RolledBackOnPurpose(Conflict):
 _passes: Counter[str] = Counter()
 _ends_at: dict[str, int] = {}
 _refuses: dict[str, float] = {}
-for _point in filter(None, os.environ.get("COWORK_CRASH", "").split(",")):
-    if "%" in _point:
-        _name, _, _percent = _point.partition("%")
-        _refuses[_name] = float(_percent) / 100
-    else:
-        _name, _, _nth = _point.partition(":")
-        _ends_at[_name] = int(_nth or 1)
+
+
+def arm(points: str) -> None:
+    """Arm these points, separated by commas, instead of what was armed; the empty string disarms."""
+    for armed in (_passes, _ends_at, _refuses):
+        armed.clear()
+    for point in filter(None, points.split(",")):
+        if "%" in point:
+            name, _, percent = point.partition("%")
+            _refuses[name] = float(percent) / 100
+        else:
+            name, _, nth = point.partition(":")
+            _ends_at[name] = int(nth or 1)
 
 
 def crash(point: str) -> None:
@@ -35,6 +41,14 @@ def crash(point: str) -> None:
     if point in _ends_at:
         _passes[point] += 1
         if _passes[point] >= _ends_at[point]:
-            os._exit(70)
+            end()
     if random.random() < _refuses.get(point, 0.0):  # noqa: S311 (no secret depends on it)
         raise RolledBackOnPurpose
+
+
+def end() -> None:
+    """The end of the process; a test of many deaths in one process raises a BaseException instead."""
+    os._exit(70)
+
+
+arm(os.environ.get("COWORK_CRASH", ""))

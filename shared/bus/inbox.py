@@ -36,11 +36,12 @@ class _Blocked(Exception):
     """An earlier event of the key is parked."""
 
 
-# One round trip: the tenant, the inbox row (absent = duplicate), and whether the key waits behind a parked event.
+# One round trip: the tenant, the inbox row (absent = duplicate), and whether the key waits behind a parked event
+# (a duplicate of that event waits, too: the parked runner alone tries it again).
 _OPEN = text(
     "WITH fresh AS (INSERT INTO inbox (event_id, type) VALUES (:event_id, :type) ON CONFLICT DO NOTHING RETURNING 1)"
     " SELECT set_config('cowork.tenant', :tenant, true), EXISTS (SELECT FROM fresh),"
-    " EXISTS (SELECT FROM inbox_parked WHERE key = :key AND event_id <> :event_id)"
+    " EXISTS (SELECT FROM inbox_parked WHERE key = :key)"
 )
 
 

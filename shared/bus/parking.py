@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -119,25 +119,33 @@ async def find_parked_body(session: AsyncSession, event_id: UUID) -> bytes | Non
 
 
 async def retry_parked(session: AsyncSession, event_id: UUID) -> bool:
-    """Make a dead or waiting event due now, with all its attempts; False when it is not parked."""
-    return await _touch(session, event_id, {"state": "retry", "attempts": 0, "retry_at": func.now()})
+    """Make a dead or waiting event due now, with all its attempts; False when it is not parked.
+
+    One that is blocked stays so: its turn comes when the event before it is handled or discarded.
+    """
+    state = case((inbox_parked.c.state == "blocked", "blocked"), else_="retry")
+    statement = update(inbox_parked).where(inbox_parked.c.event_id == event_id)
+    statement = statement.values(state=state, attempts=0, retry_at=func.now())
+    return (await session.execute(statement.returning(inbox_parked.c.event_id))).scalar() is not None
+
+
+# The inbox remembers it: a late duplicate would otherwise be handled after its successors.
+_DISCARD = text(
+    "WITH gone AS (DELETE FROM inbox_parked WHERE event_id = :event_id RETURNING event_id, type),"
+    " noted AS (INSERT INTO inbox (event_id, type, outcome) SELECT event_id, type, 'discarded' FROM gone"
+    "  ON CONFLICT DO NOTHING) SELECT event_id FROM gone"
+)
 
 
 async def discard_parked(session: AsyncSession, event_id: UUID) -> bool:
     """Give an event up for good: its key goes on with the next one. False when it is not parked."""
-    statement = delete(inbox_parked).where(inbox_parked.c.event_id == event_id).returning(inbox_parked.c.event_id)
-    return (await session.execute(statement)).scalar() is not None
+    return (await session.execute(_DISCARD, {"event_id": event_id})).scalar() is not None
 
 
 async def count_parked(session: AsyncSession) -> dict[str, int]:
     """Return the number of parked events by state."""
     rows = await session.execute(select(inbox_parked.c.state, func.count()).group_by(inbox_parked.c.state))
     return dict(rows.tuples().all())
-
-
-async def _touch(session: AsyncSession, event_id: UUID, values: dict[str, Any]) -> bool:
-    statement = update(inbox_parked).where(inbox_parked.c.event_id == event_id).values(values)
-    return (await session.execute(statement.returning(inbox_parked.c.event_id))).scalar() is not None
 
 
 def _in_seconds(seconds: float) -> Any:

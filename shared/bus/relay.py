@@ -75,10 +75,13 @@ class Relay:
         if not rows:
             return 0
         crash("relay.after_read")
+        # What an erasure emptied while a redrive was pointing at it has nothing left to say.
+        due = [row for row in rows if row["data"] is not None]
         # No transaction is open while the network is used.
-        confirmed = await self._transport.publish([_envelope(row) for row in rows])
+        confirmed = await self._transport.publish([_envelope(row) for row in due])
         crash("relay.after_publish")
-        done = [row["position"] for row, is_confirmed in zip(rows, confirmed, strict=True) if is_confirmed]
+        refused = {row["position"] for row, is_confirmed in zip(due, confirmed, strict=True) if not is_confirmed}
+        done = [row["position"] for row in rows if row["position"] not in refused]
         async with self._database.transaction() as session:
             if await self.lease.is_held(session):
                 await _strike_out(session, done)
