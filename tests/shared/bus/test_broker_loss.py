@@ -46,6 +46,8 @@ async def test_a_consumer_and_a_publisher_come_back_after_their_broker_was_kille
     consuming = asyncio.create_task(consume())
     assert await wait_for(publish, seconds=30)
     await wait_for(lambda: len(seen) == 1, seconds=30)
+    # RabbitMQ 3.10 writes the directory of its quorum queues a moment after it has declared them.
+    await asyncio.sleep(2)
     await asyncio.to_thread(node.kill)
     await asyncio.to_thread(node.start)
     assert await wait_for(publish, seconds=30)
