@@ -93,7 +93,7 @@ class Relay:
             if relayed == 0 and self._stopping:
                 await self.lease.release()
                 return
-            if relayed < BATCH:
+            if relayed < BATCH and not self._stopping:
                 await self._rest()
 
     async def relay_waiting(self) -> int:

@@ -1,10 +1,12 @@
 """Data that is there before a bus benchmark begins, written set-based: events to relay, logs and inboxes of any size."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from sqlalchemy.event import listen
 
 from shared.db import Database, uuid7
 from shared.testing import SQLALCHEMY_SCHEME
@@ -30,7 +32,7 @@ _INBOX = f"INSERT INTO inbox (event_id, type) SELECT uuidv7(), '{TYPE}' FROM gen
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A cloned database: the product's pool, a plain connection of the owner, and how many statements the pool sent."""
+    """A cloned database: the product's pool, its application address, and a plain connection of the owner."""
 
     database: Database
     owner: asyncpg.Connection
@@ -75,6 +77,24 @@ def plain(url: str) -> str:
     return url.replace(SQLALCHEMY_SCHEME, "postgresql://")
 
 
-async def statements(database: Database, work: Callable[[], Awaitable[object]]) -> int:
-    """Run `work` and return how many statements its pool has sent, BEGIN and COMMIT included."""
-    return 0
+class Cost:
+    """What work has cost this process: CPU milliseconds, and statements of one pool, BEGIN and COMMIT included."""
+
+    def __init__(self, database: Database) -> None:
+        self.statements = 0
+        self.cpu_ms = 0.0
+        engine = database.engine.sync_engine
+        listen(engine, "before_cursor_execute", self._count)
+        listen(engine, "connect", lambda adapted, _: adapted.driver_connection.add_query_logger(self._count))
+
+    async def of(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Run `work`; afterwards `statements` and `cpu_ms` are its own."""
+        self.statements, began = 0, time.process_time()
+        await work()
+        self.cpu_ms = (time.process_time() - began) * 1000
+
+    def notes(self, count: int) -> dict[str, float]:
+        return {"statements_per_event": self.statements / count, "cpu_ms_per_event": self.cpu_ms / count}
+
+    def _count(self, *_: object) -> None:
+        self.statements += 1
