@@ -45,8 +45,8 @@ class Lease:
     async def acquire(self) -> bool:
         """Take or renew the lease; False while another process holds it."""
         parameters = {"name": self.name, "holder": self.holder, "ttl": self._seconds}
-        async with self._database.transaction() as session:
-            epoch = (await session.execute(_ACQUIRE, parameters)).scalar()
+        async with self._database.connection() as connection:
+            epoch = await connection.scalar(_ACQUIRE, parameters)
         self.epoch = int(epoch or 0)
         return epoch is not None
 
@@ -55,6 +55,6 @@ class Lease:
         self.epoch = 0
 
     async def release(self) -> None:
-        async with self._database.transaction() as session:
-            await session.execute(_RELEASE, {"name": self.name, "holder": self.holder})
+        async with self._database.connection() as connection:
+            await connection.execute(_RELEASE, {"name": self.name, "holder": self.holder})
         self.epoch = 0

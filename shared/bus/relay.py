@@ -118,8 +118,8 @@ class Relay:
     async def _take(self) -> Rows:
         """Read the next events that nobody has in flight, of aggregates that have none in flight."""
         async with self._taking:
-            async with self._database.transaction() as session:
-                found = (await session.execute(_NEXT, {"in_flight": list(self._in_flight)})).all()
+            async with self._database.connection() as connection:
+                found = (await connection.execute(_NEXT, {"in_flight": list(self._in_flight)})).all()
             busy = set(self._in_flight.values())
             rows = [row for row in found if row.key not in busy]
             self._in_flight.update((row.position, row.key) for row in rows)
@@ -146,8 +146,8 @@ class Relay:
 
     async def _strike_out(self, positions: list[int]) -> None:
         parameters = {"positions": positions, "name": self.lease.name, "holder": self.lease.holder}
-        async with self._database.transaction() as session:
-            is_held = await session.scalar(_STRIKE_OUT, parameters)
+        async with self._database.connection() as connection:
+            is_held = await connection.scalar(_STRIKE_OUT, parameters)
         if not is_held:
             self.lease.lose()
 
