@@ -16,7 +16,7 @@ from shared.bus.transport import Delivery
 from shared.db import Database
 
 log = structlog.get_logger()
-FIRST_BACKOFF_SECONDS = 0.1
+FIRST_BACKOFF_SECONDS = 0.02
 # An event that overtook the one it builds on succeeds within this time; nobody needs to be told.
 QUIET_SECONDS = 0.5
 

@@ -1,9 +1,9 @@
 """One leader per name, decided on the database clock."""
 
+import time
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.db import Database, uuid7
 
@@ -17,7 +17,6 @@ _ACQUIRE = text(
     "  holder = excluded.holder, expires_at = excluded.expires_at"
     " WHERE leases.holder = excluded.holder OR leases.expires_at < now() RETURNING epoch"
 )
-_IS_HELD = text("SELECT EXISTS (SELECT FROM leases WHERE name = :name AND holder = :holder AND expires_at > now())")
 _RELEASE = text("UPDATE leases SET expires_at = now() - interval '1 second' WHERE name = :name AND holder = :holder")
 
 
@@ -26,24 +25,36 @@ class Lease:
 
     def __init__(self, database: Database, name: str, *, seconds: float = LEASE_SECONDS) -> None:
         self._database = database
-        self._name = name
+        self.name = name
         self._seconds = seconds
+        self._renew_at = 0.0
         self.holder: UUID = uuid7()
         self.epoch = 0
 
+    async def hold(self) -> bool:
+        """Take the lease, or renew it once a third of its time has passed; False while another process holds it.
+
+        Between two renewals it may be lost: what must not happen twice asks the database in its own statement.
+        """
+        now = time.monotonic()
+        if self.epoch and now < self._renew_at:
+            return True
+        self._renew_at = now + self._seconds / 3
+        return await self.acquire()
+
     async def acquire(self) -> bool:
         """Take or renew the lease; False while another process holds it."""
-        parameters = {"name": self._name, "holder": self.holder, "ttl": self._seconds}
-        async with self._database.transaction() as session:
-            epoch = (await session.execute(_ACQUIRE, parameters)).scalar()
+        parameters = {"name": self.name, "holder": self.holder, "ttl": self._seconds}
+        async with self._database.connection() as connection:
+            epoch = await connection.scalar(_ACQUIRE, parameters)
         self.epoch = int(epoch or 0)
         return epoch is not None
 
-    async def is_held(self, session: AsyncSession) -> bool:
-        """Whether the lease is still ours, asked in the transaction that acts on it."""
-        return bool(await session.scalar(_IS_HELD, {"name": self._name, "holder": self.holder}))
+    def lose(self) -> None:
+        """Note that another process holds it: the next `hold` asks the database."""
+        self.epoch = 0
 
     async def release(self) -> None:
-        async with self._database.transaction() as session:
-            await session.execute(_RELEASE, {"name": self._name, "holder": self.holder})
+        async with self._database.connection() as connection:
+            await connection.execute(_RELEASE, {"name": self.name, "holder": self.holder})
         self.epoch = 0

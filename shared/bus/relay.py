@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import BigInteger, all_, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,9 +23,33 @@ BATCH = 200
 IDLE_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 5.0
 
-_NEXT = (
-    select(event_log).join(outbox, outbox.c.position == event_log.c.position).order_by(outbox.c.position).limit(BATCH)
+# The fields of an envelope, in its order, after the position.
+_EVENT = (
+    *(event_log.c.position, event_log.c.event_id, event_log.c.type, event_log.c.tenant_id, event_log.c.key),
+    *(event_log.c.version, event_log.c.epoch, event_log.c.time, event_log.c.data, event_log.c.traceparent),
+    *(event_log.c.causation_id, event_log.c.correlation_id),
 )
+# What is in flight is left out by name: a position below it may be committed later than one above.
+_NEXT = (
+    select(*_EVENT)
+    .join(outbox, outbox.c.position == event_log.c.position)
+    .where(outbox.c.position != all_(bindparam("in_flight", type_=ARRAY(BigInteger))))
+    .order_by(outbox.c.position)
+    .limit(BATCH)
+)
+# One statement, so that the lease is ours in the very snapshot that strikes out. Contents of somebody who was
+# erased while the event waited go now that the broker has it.
+_STRIKE_OUT = text(
+    "WITH held AS (SELECT FROM leases WHERE name = :name AND holder = :holder AND expires_at > now()),"
+    " struck AS (DELETE FROM outbox WHERE position = ANY(:positions) AND EXISTS (SELECT FROM held)),"
+    " relayed AS (UPDATE event_log SET relayed_at = now(), redact_on_relay = 0,"
+    "  data = CASE redact_on_relay WHEN 0 THEN data END, key = CASE redact_on_relay WHEN 0 THEN key END,"
+    "  subject_ids = CASE redact_on_relay WHEN 0 THEN subject_ids ELSE '{}' END,"
+    "  redacted_at = CASE redact_on_relay WHEN 0 THEN redacted_at ELSE now() END"
+    "  WHERE position = ANY(:positions) AND EXISTS (SELECT FROM held))"
+    " SELECT EXISTS (SELECT FROM held)"
+)
+Rows = list[Any]
 
 
 class Relay:
@@ -36,6 +61,9 @@ class Relay:
         self._transport = transport
         self._awake = asyncio.Event()
         self._stopping = False
+        # Position and key of what is being published: one batch at a time per aggregate, so that each stays in order.
+        self._in_flight: dict[int, str] = {}
+        self._taking = asyncio.Lock()
         self.lease = Lease(database, "relay")
 
     async def wake(self) -> None:
@@ -51,7 +79,7 @@ class Relay:
         while True:
             self._awake.clear()
             try:
-                relayed = await self.relay_batch() if await self.lease.acquire() else 0
+                relayed = await self.relay_waiting() if await self.lease.hold() else 0
                 backoff = 0.1
             except (TransportDown, DBAPIError, OSError) as error:
                 log.warning("relay.failed", exc_info=error)
@@ -65,65 +93,72 @@ class Relay:
             if relayed == 0 and self._stopping:
                 await self.lease.release()
                 return
-            if relayed < BATCH:
+            if relayed < BATCH and not self._stopping:
                 await self._rest()
 
-    async def relay_batch(self) -> int:
-        """Publish up to BATCH events and strike out what was confirmed; return how many."""
-        async with self._database.transaction() as session:
-            rows = (await session.execute(_NEXT)).mappings().all()
+    async def relay_waiting(self) -> int:
+        """Relay what waits, a backlog as two batches side by side; return how many. Raises TransportDown."""
+        rows = await self._take()
+        if len(rows) < BATCH:
+            return await self._send(rows)
+        pumps = (self._pump(rows), self._pump(await self._take()))
+        outcomes = await asyncio.gather(*pumps, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return sum(outcome for outcome in outcomes if isinstance(outcome, int))
+
+    async def _pump(self, rows: Rows) -> int:
+        relayed = 0
+        while rows:
+            relayed += await self._send(rows)
+            rows = await self._take() if await self.lease.hold() else []
+        return relayed
+
+    async def _take(self) -> Rows:
+        """Read the next events that nobody has in flight, of aggregates that have none in flight."""
+        async with self._taking:
+            async with self._database.connection() as connection:
+                found = (await connection.execute(_NEXT, {"in_flight": list(self._in_flight)})).all()
+            busy = set(self._in_flight.values())
+            rows = [row for row in found if row.key not in busy]
+            self._in_flight.update((row.position, row.key) for row in rows)
+        return rows
+
+    async def _send(self, rows: Rows) -> int:
+        """Publish a batch and strike out what was confirmed; return how many. No transaction is open meanwhile."""
         if not rows:
             return 0
-        crash("relay.after_read")
         # What an erasure emptied while a redrive was pointing at it has nothing left to say.
-        due = [row for row in rows if row["data"] is not None]
-        # No transaction is open while the network is used.
-        confirmed = await self._transport.publish([_envelope(row) for row in due])
-        crash("relay.after_publish")
-        refused = {row["position"] for row, is_confirmed in zip(due, confirmed, strict=True) if not is_confirmed}
-        done = [row["position"] for row in rows if row["position"] not in refused]
-        async with self._database.transaction() as session:
-            if await self.lease.is_held(session):
-                await _strike_out(session, done)
-        crash("relay.after_delete")
+        due = [row for row in rows if row.data is not None]
+        try:
+            crash("relay.after_read")
+            confirmed = await self._transport.publish([Envelope(*row[1:]) for row in due])
+            crash("relay.after_publish")
+            refused = {row.position for row, is_confirmed in zip(due, confirmed, strict=True) if not is_confirmed}
+            done = [row.position for row in rows if row.position not in refused]
+            await self._strike_out(done)
+            crash("relay.after_delete")
+        finally:
+            for row in rows:
+                del self._in_flight[row.position]
         RELAYED.labels(self._service).inc(len(done))
         if len(done) < len(rows):
             raise TransportDown
         return len(done)
+
+    async def _strike_out(self, positions: list[int]) -> None:
+        parameters = {"positions": positions, "name": self.lease.name, "holder": self.lease.holder}
+        async with self._database.connection() as connection:
+            is_held = await connection.scalar(_STRIKE_OUT, parameters)
+        if not is_held:
+            self.lease.lose()
 
     async def _rest(self) -> None:
         try:
             await asyncio.wait_for(self._awake.wait(), IDLE_SECONDS)
         except TimeoutError:
             return
-
-
-async def _strike_out(session: AsyncSession, positions: list[int]) -> None:
-    await session.execute(delete(outbox).where(outbox.c.position.in_(positions)))
-    relayed = update(event_log).where(event_log.c.position.in_(positions))
-    await session.execute(relayed.values(relayed_at=text("now()")))
-    # Somebody was erased while the event waited: its contents go now that the broker has it.
-    await session.execute(
-        relayed.where(event_log.c.redact_on_relay == 1).values(
-            data=None, key=None, subject_ids=[], redacted_at=text("now()"), redact_on_relay=0
-        )
-    )
-
-
-def _envelope(row: Any) -> Envelope:
-    return Envelope(
-        id=row["event_id"],
-        type=row["type"],
-        tenant_id=row["tenant_id"],
-        key=row["key"],
-        version=row["version"],
-        epoch=row["epoch"],
-        time=row["time"],
-        data=row["data"],
-        traceparent=row["traceparent"],
-        causation_id=row["causation_id"],
-        correlation_id=row["correlation_id"],
-    )
 
 
 _REDRIVE = text(

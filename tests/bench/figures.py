@@ -140,15 +140,21 @@ class Rounds:
 Round = Callable[[], Awaitable[Sample]]
 
 
-async def interleaved(ours: Round, limit: Round, *, rounds: int = 5) -> tuple[Rounds, Rounds]:
-    """Run both sides alternately after one unmeasured round each, so that both meet the same machine."""
-    sides = (Rounds(), Rounds())
+async def alternating(*sides: Round, rounds: int = 5) -> list[Rounds]:
+    """Run the sides one after the other, again and again, after one unmeasured round each: all meet the same machine."""
+    found = [Rounds() for _ in sides]
     for number in range(rounds + 1):
-        for side, run in zip(sides, (ours, limit), strict=True):
+        for side, run in zip(found, sides, strict=True):
             sample = await run()
             if number:
                 side.samples.append(sample)
-    return sides
+    return found
+
+
+async def interleaved(ours: Round, limit: Round, *, rounds: int = 5) -> tuple[Rounds, Rounds]:
+    """Run our side and the raw one alternately."""
+    mine, raw = await alternating(ours, limit, rounds=rounds)
+    return mine, raw
 
 
 async def timed(count: int, work: Callable[[], Awaitable[object]]) -> Sample:

@@ -97,16 +97,16 @@ def lets_events_overtake() -> None:
 
 def gives_up_relaying() -> None:
     """I5 and I6: a relay that has met one error rests for good."""
-    batch = relay.Relay.relay_batch
+    waiting = relay.Relay.relay_waiting
 
     async def once(self: Any) -> int:
         try:
-            return await batch(self)
+            return await waiting(self)
         except Exception:
             await asyncio.sleep(3600)
             raise
 
-    relay.Relay.relay_batch = once
+    relay.Relay.relay_waiting = once
 
 
 def keeps_messages() -> None:

@@ -26,8 +26,8 @@ class RelayProcess:
 
     async def turn(self) -> None:
         with suppress(TransportDown):
-            if await self.relay.lease.acquire():
-                await self.relay.relay_batch()
+            if await self.relay.lease.hold():
+                await self.relay.relay_waiting()
 
 
 class ConsumerProcess:
