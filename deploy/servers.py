@@ -9,6 +9,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 STOP_SECONDS = 10
+# Longer than a gateway keeps idle connections (60 s), so that it never sends into one that we are closing.
+KEEP_ALIVE_SECONDS = 75
 
 
 class _Server(uvicorn.Server):
@@ -31,6 +33,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         self._server = _Server(config)

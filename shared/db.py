@@ -4,19 +4,26 @@ A transaction is opened and committed here and in `shared/bus/` only. Row securi
 transaction-local setting `cowork.tenant`; outside `Database.transaction(tenant)` no business row is visible.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, MetaData, Uuid, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+import asyncpg
+import structlog
+from asyncpg.transaction import Transaction
+from sqlalchemy import DateTime, MetaData, Uuid
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from uuid_utils.compat import uuid7 as _uuid7
 
 from shared.privacy.marks import not_personal
+
+log = structlog.get_logger()
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -59,45 +66,124 @@ class TenantRow:
         return mapped_column(Uuid(as_uuid=True), nullable=False, info=not_personal("tenant"))
 
 
+class Driver(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that sends BEGIN together with what its transaction needs first: one round trip instead of two.
+
+    SQLAlchemy joins the transaction that is open; what needs neither ORM nor Core never builds one.
+    """
+
+    _opening = ""
+    _refusal: asyncpg.PostgresError | None = None
+    _opened: Transaction | None = None
+    # True from the start of a BEGIN to its answer: cancelled in between, nobody knows what the server has done.
+    is_opening = False
+
+    async def open(self, opening: str) -> None:
+        """Begin, and run `opening` (statements without values of callers). Raises what it raises, rolled back."""
+        self._opening, self.is_opening = opening, True
+        opened = super().transaction()
+        await opened.start()
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            await opened.rollback()
+        self.is_opening = False
+        if refusal is not None:
+            raise refusal
+        self._opened = opened
+
+    async def end(self, *, keep: bool) -> None:
+        """Commit, or roll back, what no SQLAlchemy session has joined."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await (opened.commit() if keep else opened.rollback())
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        opening, self._opening = self._opening, ""
+        if not opening:
+            return str(await super().execute(query, *args, timeout=timeout))
+        try:
+            return str(await super().execute(query + opening))
+        except asyncpg.PostgresError as error:
+            # A failed start would leave asyncpg's transaction half open: give it an empty one to roll back.
+            self._refusal = error
+            return str(await super().execute("ROLLBACK; BEGIN"))
+
+    def transaction(self, **options: Any) -> Any:
+        opened, self._opened = self._opened, None
+        return super().transaction(**options) if opened is None else _Joined(opened)
+
+
+class _Joined:
+    """A transaction that has begun already, for whoever wants to start it."""
+
+    def __init__(self, opened: Transaction) -> None:
+        self.commit = opened.commit
+        self.rollback = opened.rollback
+
+    async def start(self) -> None:
+        return
+
+
 class Database:
     """One service's application pool; `transaction` is the only way to a session."""
 
     def __init__(
-        self, url: str, *, pool_size: int = 5, max_overflow: int = 5, application_name: str = "cowork"
+        self, url: str, *, pool_size: int = 5, max_overflow: int = 0, application_name: str = "cowork"
     ) -> None:
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
+            # A connection beyond the pool's size would be opened and closed again for a single transaction, and that
+            # costs more than the transaction: whoever comes then waits for one that is open.
             max_overflow=max_overflow,
             pool_pre_ping=False,
             pool_recycle=1800,
             # Bound values are personal data: they must not reach an error text or a log.
             hide_parameters=True,
-            connect_args={"server_settings": {"application_name": application_name, "jit": "off"}},
+            connect_args={
+                "server_settings": {"application_name": application_name, "jit": "off"},
+                "connection_class": Driver,
+            },
         )
-        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         # Set by the relay: called after the commit of a transaction that has published.
         self.wake_relay: AfterCommit | None = None
 
     @asynccontextmanager
-    async def transaction(self, tenant_id: UUID | None = None) -> AsyncIterator[AsyncSession]:
+    async def transaction(self, tenant_id: UUID | None = None, *, opening: str = "") -> AsyncIterator[AsyncSession]:
         """Yield a session in one transaction: committed at the end, rolled back when the body raises.
 
-        With `tenant_id`, row security admits that tenant's rows; without, no tenant's. Callbacks registered by
-        `after_commit` run once the commit has succeeded.
+        With `tenant_id`, row security admits that tenant's rows; without, no tenant's. `opening` is SQL that goes with
+        BEGIN. Callbacks registered by `after_commit` run once the commit has succeeded.
         """
-        async with self._sessions() as session:
-            session.info["wake_relay"] = self.wake_relay
-            in_transaction.set(True)
-            try:
-                async with session.begin():
-                    if tenant_id is not None:
-                        await enter_tenant(session, tenant_id)
-                    yield session
-            finally:
-                in_transaction.set(False)
-            for callback in session.info.pop("after_commit", []):
-                await callback()
+        connection, driver = await self._connect()
+        session = AsyncSession(bind=connection, expire_on_commit=False)
+        session.info.update(wake_relay=self.wake_relay, driver=driver)
+        if tenant_id is not None:
+            session.info["tenant_id"] = tenant_id
+            opening = f"{admitting(tenant_id)};{opening}"
+        in_transaction.set(True)
+        try:
+            with _as_database_error():
+                await driver.open(opening)
+            yield session
+            with _as_database_error():
+                await (session.commit() if session.in_transaction() else driver.end(keep=True))
+        finally:
+            in_transaction.set(False)
+            await _release(connection, driver, session)
+        for callback in session.info.pop("after_commit", []):
+            await callback()
+
+    async def _connect(self) -> tuple[AsyncConnection, Driver]:
+        """Return a connection that was not closed while it lay in the pool."""
+        while True:
+            connection = await self.engine.connect()
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert isinstance(driver, Driver)
+            if not driver.is_closed():
+                return connection, driver
+            await connection.invalidate()
+            await connection.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
@@ -109,10 +195,52 @@ class Database:
         await self.engine.dispose()
 
 
+async def _release(connection: AsyncConnection, driver: Driver, session: AsyncSession) -> None:
+    """Roll back what was not committed and give the connection back; even a cancelled request does so to the end."""
+    if session.in_transaction() or driver.is_opening or driver.is_in_transaction() or driver.is_closed():
+        await asyncio.shield(_clean_up(connection, driver, session))
+    await connection.close()
+
+
+async def _clean_up(connection: AsyncConnection, driver: Driver, session: AsyncSession) -> None:
+    try:
+        await (session.close() if session.in_transaction() else driver.end(keep=False))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, DBAPIError) as error:
+        log.info("database.rollback_lost", exc_info=error)
+    if driver.is_opening or driver.is_in_transaction() or driver.is_closed():
+        await connection.invalidate()
+
+
+@contextmanager
+def _as_database_error() -> Iterator[None]:
+    """What the driver raises on the direct way looks like what it raises through SQLAlchemy."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise DBAPIError(None, None, error, hide_parameters=True) from error
+
+
+async def fetch(session: AsyncSession, query: str, *values: Any) -> list[Any]:
+    """Return a query's rows (asyncpg records; `$1` …) straight from the driver, for hot paths.
+
+    The query runs in the session's transaction, after what the session still has to flush.
+    """
+    if session.new or session.dirty or session.deleted:
+        await session.flush()
+    driver: Driver = session.info["driver"]
+    with _as_database_error():
+        return list(await driver.fetch(query, *values))
+
+
+def admitting(tenant_id: UUID) -> str:
+    """Return the SQL that admits one tenant's rows for the rest of the transaction."""
+    return f"SELECT set_config('cowork.tenant', '{tenant_id}', true)"
+
+
 async def enter_tenant(session: AsyncSession, tenant_id: UUID) -> None:
     """Admit one tenant's rows for the rest of the transaction; a transaction never changes its tenant."""
     session.info["tenant_id"] = tenant_id
-    await session.execute(text("SELECT set_config('cowork.tenant', :tenant, true)"), {"tenant": str(tenant_id)})
+    await fetch(session, "SELECT set_config('cowork.tenant', $1, true)", str(tenant_id))
 
 
 def tenant_of(session: AsyncSession) -> UUID:

@@ -48,6 +48,10 @@ class _Connection(asyncio.Protocol):
         self._received = self._received[body_at + length :]
         self._answer.set_result(answer)
 
+    @property
+    def is_closed(self) -> bool:
+        return self._transport.is_closing()
+
     def connection_lost(self, error: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error or ConnectionResetError("closed before the answer"))
@@ -82,6 +86,8 @@ class KeepAlive:
     async def send(self, request: bytes, *, expect: int | None = None) -> Answer:
         """Return the answer. Raises AssertionError when its status is not the expected one."""
         connection = self._idle.pop() if self._idle else await self._connect()
+        if connection.is_closed:
+            connection = await self._connect()
         answer = await connection.send(request)
         self._idle.append(connection)
         if expect is not None and answer.status != expect:
