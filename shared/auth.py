@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -12,14 +12,14 @@ from uuid import UUID
 
 import jwt
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import Column, DateTime, Table, Uuid, text
+from fastapi.security import HTTPBearer
+from sqlalchemy import Column, DateTime, Table, Uuid
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.db import PLATFORM
+from shared.db import PLATFORM, Database, fetch
 from shared.events.identity import Role
 from shared.privacy.marks import Erase, Sweep, no_subject, not_personal, person_ref
-from shared.problems import AccountErased, Forbidden, Unauthenticated
+from shared.problems import Forbidden, Unauthenticated
 
 ISSUER = "cowork"
 AUDIENCE = "cowork"
@@ -150,43 +150,52 @@ def _caller(claims: dict[str, Any]) -> Caller | ServiceCaller:
     )
 
 
-_bearer = HTTPBearer(auto_error=False, description="Access token from POST /api/identity/v1/sessions")
-Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+class _Bearer(HTTPBearer):
+    """Declares the bearer token in OpenAPI and verifies it in the same step: each step on the way to a caller costs
+    the framework as much as it costs us to verify one."""
+
+    def __init__(self, *, admits_restricted: bool) -> None:
+        description = "Access token from POST /api/identity/v1/sessions"
+        super().__init__(auto_error=False, scheme_name="HTTPBearer", description=description)
+        self._admits_restricted = admits_restricted
+
+    async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
+        caller = await _verified(request)
+        if not isinstance(caller, Caller):
+            raise Unauthenticated
+        if caller.is_restricted and not self._admits_restricted:
+            raise PasswordExpired
+        return caller
 
 
-async def _verified(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Caller | ServiceCaller:
-    if credentials is None:
+class _ServiceBearer(_Bearer):
+    """The service that calls an /internal route."""
+
+    async def __call__(self, request: Request) -> ServiceCaller:  # type: ignore[override]
+        caller = await _verified(request)
+        if not isinstance(caller, ServiceCaller):
+            raise Unauthenticated
+        return caller
+
+
+async def _verified(request: Request) -> Caller | ServiceCaller:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
     verifier: TokenVerifier = request.app.state.service.verifier
-    return await verifier.verify(credentials.credentials)
+    return await verifier.verify(token.strip())
 
 
-async def any_session(request: Request, credentials: Credentials) -> Caller:
-    """The caller, also with a restricted session (expired password). Most routes want `current_caller`."""
-    caller = await _verified(request, credentials)
-    if not isinstance(caller, Caller):
-        raise Unauthenticated
-    return caller
-
-
-async def current_caller(caller: Annotated[Caller, Depends(any_session)]) -> Caller:
-    if caller.is_restricted:
-        raise PasswordExpired
-    return caller
+current_caller = _Bearer(admits_restricted=False)
+# Also with a restricted session (expired password).
+any_session = _Bearer(admits_restricted=True)
+calling_service = _ServiceBearer(admits_restricted=False)
 
 
 async def recent_caller(caller: Annotated[Caller, Depends(current_caller)]) -> Caller:
     """The caller, who gave the password within the last STEP_UP_MINUTES."""
     if datetime.now(UTC) - caller.authenticated_at > timedelta(minutes=STEP_UP_MINUTES):
         raise StepUpRequired
-    return caller
-
-
-async def calling_service(request: Request, credentials: Credentials) -> ServiceCaller:
-    """The service that calls an /internal route."""
-    caller = await _verified(request, credentials)
-    if not isinstance(caller, ServiceCaller):
-        raise Unauthenticated
     return caller
 
 
@@ -200,35 +209,34 @@ def requires(*roles: Role) -> Any:
     return Depends(check_role)
 
 
-# One round trip opens the tenant and asks whether session and account are still welcome.
-_STANDING = text(
-    "SELECT set_config('cowork.tenant', :tenant, true),"
-    " EXISTS (SELECT FROM revoked_sessions WHERE session_id = :session),"
-    " is_tombstoned(:tenant ::uuid, :account ::uuid)"
+# Asks in one call whether session and account are still welcome, and admits the tenant's rows. It raises rather than
+# answers, so that it can travel with BEGIN; `problems` says what its SQLSTATEs mean.
+FUNCTIONS = (
+    "CREATE OR REPLACE FUNCTION admit(tenant uuid, account uuid, session uuid) RETURNS void LANGUAGE plpgsql AS $$"
+    " BEGIN PERFORM set_config('cowork.tenant', tenant::text, true);"
+    " IF is_tombstoned(tenant, account) THEN RAISE EXCEPTION 'erased' USING ERRCODE = 'CW410'; END IF;"
+    " IF EXISTS (SELECT FROM revoked_sessions r WHERE r.session_id = admit.session)"
+    " THEN RAISE EXCEPTION 'revoked' USING ERRCODE = 'CW401'; END IF; END $$",
 )
 
 
+def _admitting(caller: Caller) -> str:
+    return f"SELECT admit('{caller.tenant_id}', '{caller.account_id}', '{caller.session_id}')"
+
+
 async def check_standing(session: AsyncSession, caller: Caller) -> None:
-    """Admit the caller's tenant. Raises Unauthenticated for a revoked session, AccountErased for an erased account."""
-    parameters = {
-        "tenant": str(caller.tenant_id),
-        "session": caller.session_id,
-        "account": str(caller.account_id),
-    }
-    _, is_revoked, is_erased = (await session.execute(_STANDING, parameters)).one()
+    """Admit the caller's tenant. Raises a refusal that is answered as Unauthenticated or AccountErased."""
     session.info["tenant_id"] = caller.tenant_id
-    if is_erased:
-        raise AccountErased
-    if is_revoked:
-        raise Unauthenticated
+    await fetch(session, "SELECT admit($1, $2, $3)", caller.tenant_id, caller.account_id, caller.session_id)
 
 
-@asynccontextmanager
-async def caller_session(request: Request, caller: Caller) -> AsyncIterator[AsyncSession]:
-    """A transaction in the caller's tenant, for routes that also ask other services (before or after it)."""
-    async with request.app.state.service.database.transaction() as session:
-        await check_standing(session, caller)
-        yield session
+def caller_session(request: Request, caller: Caller) -> AbstractAsyncContextManager[AsyncSession]:
+    """A transaction in the caller's tenant, for routes that also ask other services (before or after it).
+
+    Entering it raises a refusal that is answered as Unauthenticated (revoked session) or AccountErased.
+    """
+    database: Database = request.app.state.service.database
+    return database.transaction(caller.tenant_id, admitting=_admitting(caller))
 
 
 async def open_session(

@@ -127,15 +127,13 @@ class _Joined:
 class Database:
     """One service's application pool; `transaction` is the only way to a session."""
 
-    def __init__(
-        self, url: str, *, pool_size: int = 5, max_overflow: int = 0, application_name: str = "cowork"
-    ) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, application_name: str = "cowork") -> None:
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
             # A connection beyond the pool's size would be opened and closed again for a single transaction, and that
             # costs more than the transaction: whoever comes then waits for one that is open.
-            max_overflow=max_overflow,
+            max_overflow=0,
             pool_pre_ping=False,
             pool_recycle=1800,
             # Bound values are personal data: they must not reach an error text or a log.
@@ -149,22 +147,25 @@ class Database:
         self.wake_relay: AfterCommit | None = None
 
     @asynccontextmanager
-    async def transaction(self, tenant_id: UUID | None = None, *, opening: str = "") -> AsyncIterator[AsyncSession]:
+    async def transaction(
+        self, tenant_id: UUID | None = None, *, admitting: str | None = None
+    ) -> AsyncIterator[AsyncSession]:
         """Yield a session in one transaction: committed at the end, rolled back when the body raises.
 
-        With `tenant_id`, row security admits that tenant's rows; without, no tenant's. `opening` is SQL that goes with
-        BEGIN. Callbacks registered by `after_commit` run once the commit has succeeded.
+        With `tenant_id`, row security admits that tenant's rows; without, no tenant's. `admitting` is the SQL that does
+        so, where more has to be asked than which tenant. Callbacks registered by `after_commit` run once the commit
+        has succeeded.
         """
         connection, driver = await self._connect()
         session = AsyncSession(bind=connection, expire_on_commit=False)
         session.info.update(wake_relay=self.wake_relay, driver=driver)
         if tenant_id is not None:
             session.info["tenant_id"] = tenant_id
-            opening = f"{admitting(tenant_id)};{opening}"
+            admitting = admitting or f"SELECT set_config('cowork.tenant', '{tenant_id}', true)"
         in_transaction.set(True)
         try:
             with _as_database_error():
-                await driver.open(opening)
+                await driver.open(admitting or "")
             yield session
             with _as_database_error():
                 await (session.commit() if session.in_transaction() else driver.end(keep=True))
@@ -178,7 +179,8 @@ class Database:
         """Return a connection that was not closed while it lay in the pool."""
         while True:
             connection = await self.engine.connect()
-            driver = (await connection.get_raw_connection()).driver_connection
+            assert connection.sync_connection is not None
+            driver = connection.sync_connection.connection.driver_connection
             assert isinstance(driver, Driver)
             if not driver.is_closed():
                 return connection, driver
@@ -230,11 +232,6 @@ async def fetch(session: AsyncSession, query: str, *values: Any) -> list[Any]:
     driver: Driver = session.info["driver"]
     with _as_database_error():
         return list(await driver.fetch(query, *values))
-
-
-def admitting(tenant_id: UUID) -> str:
-    """Return the SQL that admits one tenant's rows for the rest of the transaction."""
-    return f"SELECT set_config('cowork.tenant', '{tenant_id}', true)"
 
 
 async def enter_tenant(session: AsyncSession, tenant_id: UUID) -> None:

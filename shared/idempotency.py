@@ -10,11 +10,11 @@ from typing import Annotated, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Header, Request, Response
-from sqlalchemy import Column, DateTime, LargeBinary, Table, Text, Uuid, insert, select, text
+from sqlalchemy import Column, DateTime, LargeBinary, Table, Text, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.auth import Caller, current_caller, open_session
-from shared.db import PLATFORM, tenant_of
+from shared.db import PLATFORM, fetch, tenant_of
 from shared.privacy.marks import Erase, Sweep, no_subject, not_personal, person_ref
 from shared.problems import BadRequest, Conflict, Unprocessable
 
@@ -36,6 +36,18 @@ idempotency_keys = Table(
         info=not_personal("instant"),
     ),
     info=no_subject("answers to repeated requests", sweep=Sweep("24 hours", "created_at < :now - interval '24 hours'")),
+)
+
+# Two statements of one function, because the second must see what the holder of the lock has committed meanwhile.
+FUNCTIONS = (
+    "CREATE OR REPLACE FUNCTION claim_key(wanted bytea, OUT is_busy boolean, OUT body_digest bytea, OUT made_id text)"
+    " LANGUAGE plpgsql VOLATILE AS $$ BEGIN"
+    " is_busy := NOT pg_try_advisory_xact_lock(('x' || encode(substring(wanted FOR 8), 'hex'))::bit(64)::bigint);"
+    " IF NOT is_busy THEN SELECT k.body_digest, k.made_id INTO body_digest, made_id FROM idempotency_keys k"
+    " WHERE k.digest = wanted; END IF; END $$",
+)
+_REMEMBER = (
+    "INSERT INTO idempotency_keys (digest, tenant_id, account_id, body_digest, made_id) VALUES ($1, $2, $3, $4, $5)"
 )
 
 
@@ -76,32 +88,25 @@ class Once:
 
         Raises IdempotencyKeyReused (422) for another body and RequestInProgress (409) while the first one runs.
         """
-        lock = int.from_bytes(self._digest[:8], "big", signed=True)
-        if not await self._session.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": lock}):
-            raise RequestInProgress
-        known = await self._known()
+        known = await self._claim()
         if known is not None:
             self._response.headers["Idempotency-Replayed"] = "true"
             return await load(known)
         made = await make()
-        row = {
-            "digest": self._digest,
-            "tenant_id": tenant_of(self._session),
-            "account_id": self._account_id,
-            "body_digest": self._body,
-            "made_id": str(made_id(made)),
-        }
-        await self._session.execute(insert(idempotency_keys).values(row))
+        values = (self._digest, tenant_of(self._session), self._account_id, self._body, str(made_id(made)))
+        await fetch(self._session, _REMEMBER, *values)
         return made
 
-    async def _known(self) -> UUID | None:
-        columns = select(idempotency_keys.c.body_digest, idempotency_keys.c.made_id)
-        row = (await self._session.execute(columns.where(idempotency_keys.c.digest == self._digest))).one_or_none()
-        if row is None:
+    async def _claim(self) -> UUID | None:
+        """Return what the first request made, or None when this one is the first."""
+        (row,) = await fetch(self._session, "SELECT * FROM claim_key($1)", self._digest)
+        if row["is_busy"]:
+            raise RequestInProgress
+        if row["made_id"] is None:
             return None
-        if not hmac.compare_digest(row.body_digest, self._body):
+        if not hmac.compare_digest(row["body_digest"], self._body):
             raise IdempotencyKeyReused
-        return UUID(row.made_id)
+        return UUID(row["made_id"])
 
 
 async def _once(

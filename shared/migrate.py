@@ -126,6 +126,8 @@ def _upgrade(connection: Connection, service: str) -> None:
     owner = connection.execute(text("SELECT current_user")).scalar_one()
     for statement in protection.statements(metadata_of(service), owner.removesuffix("_owner") + "_app"):
         connection.exec_driver_sql(statement)
+    for function in (*auth.FUNCTIONS, *idempotency.FUNCTIONS):
+        connection.exec_driver_sql(function)
 
 
 async def _as_owner(owner_url: str, work: Any) -> None:

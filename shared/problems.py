@@ -132,6 +132,10 @@ class AccountErased(Gone):
     """This account was deactivated and its personal data is erased."""
 
 
+# SQLSTATEs of our own: the guards of erased people's rows, and the check that stands at the head of every request.
+REFUSALS: dict[str, type[Problem]] = {"CW410": AccountErased, "CW401": Unauthenticated}
+
+
 def problem_response(problem: Problem, errors: Sequence[Mapping[str, str]] = ()) -> JSONResponse:
     """Return the problem+json answer; `errors` are `{pointer, code}` pairs of a rejected payload."""
     body: dict[str, Any] = {
@@ -209,8 +213,8 @@ def sqlstate(error: BaseException) -> str | None:
 
 async def _database(_: Request, error: Exception) -> JSONResponse:
     state = sqlstate(error)
-    if state == "CW410":
-        return problem_response(AccountErased())
+    if state in REFUSALS:
+        return problem_response(REFUSALS[state]())
     if state in TRY_AGAIN or state is None or state.startswith(("08", "57P")):
         log.warning("database.unavailable", code=state)
         return problem_response(Unavailable())

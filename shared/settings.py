@@ -58,7 +58,7 @@ class ServiceSettings(FileSettings):
     database_url: SecretStr = Field(description="postgresql+asyncpg:// address of the application role")
     client_secret: SecretStr = Field(description="this service's client credential at identity")
     digest_key: SecretStr = Field(description="keys digests of request bodies and file links; at least 32 characters")
-    pool_size: int = Field(5, ge=1, le=100, description="database connections per process")
+    pool_size: int = Field(10, ge=1, le=100, description="database connections per process")
 
 
 class OwnerSettings(FileSettings):

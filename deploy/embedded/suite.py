@@ -26,9 +26,8 @@ from shared.service import Service, Worker
 from shared.settings import SuiteSettings
 
 # Seven services; API and worker share each pool. PostgreSQL is sized to it.
-POOL_SIZE = 3
-POOL_OVERFLOW = 5
-MAX_CONNECTIONS = len(SERVICES) * (POOL_SIZE + POOL_OVERFLOW + 1) + 10
+POOL_SIZE = 8
+MAX_CONNECTIONS = len(SERVICES) * (POOL_SIZE + 1) + 10
 
 
 class EmbeddedSuite:
