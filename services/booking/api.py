@@ -37,7 +37,7 @@ from services.booking.schemas import (
 from shared.auth import CurrentCaller, InternalSession, RoleRequired, Session, calling_service, requires
 from shared.db import utc_now
 from shared.events.identity import Role
-from shared.http import IfMatch, Page, Paging, set_etag
+from shared.http import IfMatch, Page, Paging, columns_of, set_etag
 from shared.idempotency import Idempotent
 from shared.problems import PreconditionFailed, PreconditionRequired, declared
 
@@ -159,7 +159,11 @@ async def preview_price(
     return PriceOut(price_minor=price, currency=resource.currency, vat_rate_bp=resource.vat_rate_bp)
 
 
-@router.get("/reservations", summary="Your reservations; staff may ask for everybody's")
+@router.get(
+    "/reservations",
+    response_model=Page[ReservationOut],
+    summary="Your reservations; staff may ask for everybody's",
+)
 async def list_reservations(
     caller: CurrentCaller,
     session: Session,
@@ -167,19 +171,19 @@ async def list_reservations(
     everybody: bool = False,
     resource_id: UUID | None = None,
     since: AwareDatetime | None = None,
-) -> Page[ReservationOut]:
+) -> Response:
     if everybody and not caller.is_staff:
         raise RoleRequired
     rows = await reservations.list_reservations(
         session,
+        columns_of(ReservationOut),
         account_id=None if everybody else caller.account_id,
         resource_id=resource_id,
         since=since,
         after=paging.after(datetime, UUID),
         limit=paging.limit,
     )
-    shown, following = paging.page(rows, lambda row: (row.starts_at, row.id))
-    return Page(data=[ReservationOut.model_validate(row) for row in shown], next_cursor=following)
+    return paging.answer(rows, lambda row: (row["starts_at"], row["id"]))
 
 
 @router.post(

@@ -4,17 +4,28 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert
+import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus.contracts import MAX_EVENT_BYTES, Envelope, Event
 from shared.bus.crash import crash
-from shared.bus.tables import event_log, outbox
-from shared.db import after_commit, utc_now, uuid7
+from shared.db import after_commit, fetch, utc_now, uuid7
 from shared.telemetry import current_traceparent
 
 # The message being handled, so that what a handler publishes names its cause.
 handling: ContextVar[Envelope | None] = ContextVar("handling", default=None)
+
+# Positions rise in the order of the rows, and each row of the log gets its pointer.
+_WRITE = (
+    "WITH logged AS (INSERT INTO event_log (event_id, tenant_id, type, key, version, epoch, time, data, traceparent,"
+    " causation_id, correlation_id, subject_ids) SELECT event_id, tenant_id, type, key, version, epoch, time, data,"
+    " traceparent, causation_id, correlation_id, subject_ids FROM ROWS FROM (jsonb_to_recordset($1) AS"
+    " (event_id uuid, tenant_id uuid, type text, key text, version bigint, epoch int, time timestamptz, data jsonb,"
+    " traceparent text, causation_id uuid, correlation_id uuid, subject_ids uuid[])) WITH ORDINALITY"
+    " AS event (event_id, tenant_id, type, key, version, epoch, time, data, traceparent, causation_id, correlation_id,"
+    " subject_ids, place) ORDER BY place RETURNING position, key)"
+    " INSERT INTO outbox (position, key) SELECT position, key FROM logged"
+)
 
 
 class EventTooLarge(ValueError):
@@ -32,7 +43,7 @@ async def publish(session: AsyncSession, event: Event, *, version: int = 1, epoc
 
 
 async def publish_all(session: AsyncSession, events: list[tuple[Event, int]], *, epoch: int = 0) -> list[UUID]:
-    """Write several `(event, version)` pairs in order, with two statements; return their ids."""
+    """Write several `(event, version)` pairs in order, with one statement; return their ids."""
     if not events:
         return []
     cause = handling.get()
@@ -54,13 +65,10 @@ async def publish_all(session: AsyncSession, events: list[tuple[Event, int]], *,
         if len(envelope.encode()) > MAX_EVENT_BYTES:
             raise EventTooLarge(event.type)
         rows.append(_log_row(envelope, event))
+    # One statement writes log and outbox, so both names are the same place.
     crash("publish.before_log")
-    positions = await session.execute(
-        insert(event_log).returning(event_log.c.position, event_log.c.key, sort_by_parameter_order=True), rows
-    )
-    pointers = [{"position": position, "key": key} for position, key in positions.all()]
     crash("publish.before_outbox")
-    await session.execute(insert(outbox), pointers)
+    await fetch(session, _WRITE, orjson.dumps(rows, default=str).decode())
     crash("publish.before_commit")
     wake = session.info.get("wake_relay")
     if wake is not None:

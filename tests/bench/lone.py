@@ -71,7 +71,9 @@ class Process:
 class LoneService(Process):
     """The API process of one service, with a mint of tokens that it accepts."""
 
-    def __init__(self, stand: Stand, name: str, urls: DatabaseUrls, mint: TokenMint, keys: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, stand: Stand, name: str, urls: DatabaseUrls, mint: TokenMint, keys: list[dict[str, Any]]
+    ) -> None:
         self.mint = mint
         self.urls = urls
         self.profile = stand.folder / f"{name}-profile-{uuid7().hex}.json"

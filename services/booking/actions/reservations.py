@@ -4,24 +4,39 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import insert, select, text, update
+import asyncpg
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.booking.actions.slots import Slot, blocked_by, check_slot, nearest_free, price_of
 from services.booking.errors import AlreadyDecided, NotCancellable, ReservationNotFound, ResourceNotFound, SlotTaken
 from services.booking.models import UPCOMING, Reservation, Resource, State
-from services.booking.opening import get_opening_hours
+from services.booking.opening import OpeningHours
 from shared.auth import Caller
 from shared.bus import publish, publish_all
-from shared.db import tenant_of, uuid7
+from shared.db import fetch, tenant_of, uuid7
 from shared.events.booking import CancelReason, ReservationCancelled, ReservationConfirmed, ReservationRequested
 from shared.http import check_match
 
-_FREE_UNIT = text(
-    "SELECT u FROM generate_series(1, :units) u WHERE NOT EXISTS (SELECT FROM reservations r"
-    " WHERE r.resource_id = :resource AND r.unit_no = u AND r.state IN ('requested', 'confirmed')"
-    " AND r.blocked && tstzrange(:starts, :ends)) ORDER BY u LIMIT 1"
+# Lock the resource, not its reservations: two new reservations share no row to collide on.
+_LOCK = (
+    "SELECT r.id, r.tenant_id, r.location_id, r.units, r.hourly_price_minor, r.currency, r.vat_rate_bp, r.buffer_minutes,"
+    " r.min_minutes, r.max_minutes, r.step_minutes, r.ahead_days, r.needs_approval, l.time_zone,"
+    " ARRAY(SELECT weekday FROM opening_periods p WHERE p.location_id = l.id ORDER BY opens, p.id) AS weekdays,"
+    " ARRAY(SELECT opens FROM opening_periods p WHERE p.location_id = l.id ORDER BY opens, p.id) AS opens,"
+    " ARRAY(SELECT closes FROM opening_periods p WHERE p.location_id = l.id ORDER BY opens, p.id) AS closes,"
+    " ARRAY(SELECT c.on FROM closures c WHERE c.location_id = l.id) AS closed_on"
+    " FROM resources r JOIN locations l ON l.id = r.location_id WHERE r.id = $1 FOR UPDATE OF r"
+)
+# Its snapshot is younger than the lock: whoever held it before has committed, and the first free unit is free.
+_TAKE_FREE_UNIT = (
+    "INSERT INTO reservations (id, tenant_id, resource_id, account_id, starts_at, ends_at, blocked, state, note,"
+    " price_minor, currency, vat_rate_bp, order_id, refund_minor, version, unit_no)"
+    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 1, u FROM generate_series(1, $14) u"
+    " WHERE NOT EXISTS (SELECT FROM reservations r WHERE r.resource_id = $3 AND r.unit_no = u"
+    " AND r.state IN ('requested', 'confirmed') AND r.blocked && $7) ORDER BY u LIMIT 1 RETURNING unit_no, created_at"
 )
 
 
@@ -32,46 +47,67 @@ async def reserve(
 
     Raises SlotTaken with the nearest free slots, or what `check_slot` raises.
     """
-    # Lock the resource, not its reservations: two new reservations share no row to collide on.
-    locked = select(Resource).where(Resource.id == resource_id).with_for_update()
-    resource = (await session.execute(locked)).scalar_one_or_none()
-    if resource is None:
-        raise ResourceNotFound
-    check_slot(resource, await get_opening_hours(session, resource.location_id), slot, now=now)
-    unit_no = await _find_free_unit(session, resource, slot)
-    if unit_no is None:
+    resource, hours = await _lock(session, resource_id)
+    check_slot(resource, hours, slot, now=now)
+    reservation = Reservation(
+        id=uuid7(),
+        tenant_id=tenant_of(session),
+        resource_id=resource_id,
+        account_id=caller.account_id,
+        starts_at=slot.starts_at,
+        ends_at=slot.ends_at,
+        state=State.REQUESTED if resource.needs_approval else State.CONFIRMED,
+        note=note,
+        price_minor=price_of(resource, slot),
+        currency=resource.currency,
+        vat_rate_bp=resource.vat_rate_bp,
+        order_id=uuid7(),
+        refund_minor=0,
+        version=1,
+    )
+    if not await _take_free_unit(session, reservation, resource, slot):
         free = await nearest_free(session, resource, slot, now=now)
         raise SlotTaken(
             nearest=[{"starts_at": s.starts_at.isoformat(), "ends_at": s.ends_at.isoformat()} for s in free]
         )
-    row = {
-        "id": uuid7(),
-        "tenant_id": tenant_of(session),
-        "resource_id": resource_id,
-        "unit_no": unit_no,
-        "account_id": caller.account_id,
-        "starts_at": slot.starts_at,
-        "ends_at": slot.ends_at,
-        "blocked": blocked_by(resource, slot),
-        "state": State.REQUESTED if resource.needs_approval else State.CONFIRMED,
-        "note": note,
-        "price_minor": price_of(resource, slot),
-        "currency": resource.currency,
-        "vat_rate_bp": resource.vat_rate_bp,
-        "order_id": uuid7(),
-        "refund_minor": 0,
-        "version": 1,
-    }
-    reservation = (await session.execute(insert(Reservation).values(row).returning(Reservation))).scalar_one()
     await _announce(session, reservation)
     return reservation
 
 
-async def _find_free_unit(session: AsyncSession, resource: Resource, slot: Slot) -> int | None:
+async def _lock(session: AsyncSession, resource_id: UUID) -> tuple[Resource, OpeningHours]:
+    rows = await fetch(session, _LOCK, resource_id)
+    if not rows:
+        raise ResourceNotFound
+    row = dict(rows[0])
+    periods = zip(row.pop("weekdays"), row.pop("opens"), row.pop("closes"), strict=True)
+    hours = OpeningHours(ZoneInfo(row.pop("time_zone")), list(periods), frozenset(row.pop("closed_on")))
+    return Resource(**row), hours
+
+
+async def _take_free_unit(session: AsyncSession, new: Reservation, resource: Resource, slot: Slot) -> bool:
+    """Write `new` on the first unit that is free, or tell that none is."""
     blocked = blocked_by(resource, slot)
-    parameters = {"units": resource.units, "resource": resource.id, "starts": blocked.lower, "ends": blocked.upper}
-    found: int | None = await session.scalar(_FREE_UNIT, parameters)
-    return found
+    rows = await fetch(
+        session,
+        _TAKE_FREE_UNIT,
+        new.id,
+        new.tenant_id,
+        new.resource_id,
+        new.account_id,
+        new.starts_at,
+        new.ends_at,
+        asyncpg.Range(blocked.lower, blocked.upper),
+        new.state,
+        new.note,
+        new.price_minor,
+        new.currency,
+        new.vat_rate_bp,
+        new.order_id,
+        resource.units,
+    )
+    for row in rows:
+        new.blocked, new.unit_no, new.created_at = blocked, row["unit_no"], row["created_at"]
+    return bool(rows)
 
 
 async def _announce(session: AsyncSession, reservation: Reservation) -> None:
@@ -107,26 +143,24 @@ async def get_reservation(session: AsyncSession, caller: Caller, reservation_id:
 
 async def list_reservations(
     session: AsyncSession,
+    columns: str,
     *,
     account_id: UUID | None,
     resource_id: UUID | None,
     since: datetime | None,
     after: tuple[Any, ...] | None,
     limit: int,
-) -> Sequence[Reservation]:
-    """Return up to `limit + 1` reservations by start, after a keyset position (starts_at, id)."""
-    statement = select(Reservation).order_by(Reservation.starts_at, Reservation.id).limit(limit + 1)
-    if account_id is not None:
-        statement = statement.where(Reservation.account_id == account_id)
-    if resource_id is not None:
-        statement = statement.where(Reservation.resource_id == resource_id)
-    if since is not None:
-        statement = statement.where(Reservation.ends_at >= since)
+) -> Sequence[Any]:
+    """Return `columns` of up to `limit + 1` reservations by start, after a keyset position (starts_at, id)."""
+    filters = (("account_id =", account_id), ("resource_id =", resource_id), ("ends_at >=", since))
+    chosen = [(test, value) for test, value in filters if value is not None]
+    conditions = ["true", *(f"{test} ${place}" for place, (test, _) in enumerate(chosen, 2))]
+    values = [value for _, value in chosen]
     if after is not None:
-        starts_at, id_ = after
-        later = (Reservation.starts_at > starts_at) | ((Reservation.starts_at == starts_at) & (Reservation.id > id_))
-        statement = statement.where(later)
-    return (await session.execute(statement)).scalars().all()
+        conditions.append(f"(starts_at, id) > (${len(values) + 2}, ${len(values) + 3})")
+        values += after
+    chosen_rows = f"SELECT {columns} FROM reservations WHERE {' AND '.join(conditions)}"  # noqa: S608 (no value in it)
+    return await fetch(session, f"{chosen_rows} ORDER BY starts_at, id LIMIT $1", limit + 1, *values)
 
 
 async def decide(
