@@ -71,15 +71,15 @@ class Service:
     def public_app(self) -> FastAPI:
         """What the gateway reaches: `/api/<service>/v1/…` and its OpenAPI."""
         app = self._app(f"/api/{self.name}/v1", openapi_url=f"/api/{self.name}/openapi.json")
-        _include(app, self._router, prefix=f"/api/{self.name}/v1")
+        app.include_router(self._router, prefix=f"/api/{self.name}/v1")
         return app
 
     def internal_app(self) -> FastAPI:
         """What never passes the gateway: `/internal/…` for services, health and metrics for operators."""
         app = self._app("/internal", openapi_url=None)
-        _include(app, endpoints.router, prefix="/internal")
+        app.include_router(endpoints.router, prefix="/internal")
         if self._internal_router is not None:
-            _include(app, self._internal_router, prefix="/internal")
+            app.include_router(self._internal_router, prefix="/internal")
         app.include_router(operations)
         return app
 
@@ -103,17 +103,12 @@ class Service:
             telemetry={"tracing": False, "metrics": False, "logs": False},
             responses={422: {"model": ProblemOut, "description": "invalid_payload"}},
         )
+        # Routers and routes inherit this limit, and a route may raise it for itself.
+        app.router.max_body_size = MAX_BODY_BYTES
         app.state.service = self
         problems.install(app)
         app.add_middleware(Conventions, service=self.name)
         return app
-
-
-def _include(app: FastAPI, router: APIRouter, *, prefix: str) -> None:
-    """Include a router under the body limit, which a route may raise for itself."""
-    limited = APIRouter(prefix=prefix, max_body_size=MAX_BODY_BYTES)
-    limited.include_router(router)
-    app.include_router(limited)
 
 
 class Worker:

@@ -10,7 +10,7 @@ from tests.bench.figures import Figure, Sample, at_least, bench, hammer, interle
 from tests.bench.keepalive import KeepAlive
 from tests.bench.lone import LoneService, Process
 from tests.bench.raw_reservation import RawReservations
-from tests.bench.space import Space, furnish
+from tests.bench.rooms import Rooms, furnish
 from tests.bench.stand import Stand
 
 PAGE = 20
@@ -18,36 +18,36 @@ READERS = 16
 WRITERS = 8
 
 
-async def _booking(stand: Stand) -> tuple[LoneService, Space]:
+async def _booking(stand: Stand) -> tuple[LoneService, Rooms]:
     """Start booking's API over a furnished database of its own."""
     service = await LoneService.start(stand, "booking")
     connection = await asyncpg.connect(_plain(service.urls.owner))
     try:
-        space = await furnish(connection, reservations=PAGE, others=stand.many(5_000))
+        rooms = await furnish(connection, reservations=PAGE, others=stand.many(5_000))
         await connection.execute("ANALYZE")
     finally:
         await connection.close()
-    return service, space
+    return service, rooms
 
 
 def _plain(url: str) -> str:
     return url.replace("+asyncpg", "")
 
 
-def _authorization(service: LoneService, space: Space) -> str:
-    return f"Bearer {service.mint.mint(space.member_id, space.tenant_id)}"
+def _authorization(service: LoneService, rooms: Rooms) -> str:
+    return f"Bearer {service.mint.mint(rooms.member_id, rooms.tenant_id)}"
 
 
 @bench("read")
 async def read(stand: Stand) -> Sequence[Figure]:
-    service, space = await _booking(stand)
-    bare = Process("tests.bench.bare", str(space.tenant_id), environment={"DATABASE_URL": _plain(service.urls.app)})
+    service, rooms = await _booking(stand)
+    bare = Process("tests.bench.bare", str(rooms.tenant_id), environment={"DATABASE_URL": _plain(service.urls.app)})
     await bare.ready()
     stand.closing(bare.stop)
-    count = stand.many(4_000)
+    count = stand.many(2_500)
     ours, limit = KeepAlive(service.url), KeepAlive(bare.url)
-    wanted = ours.prepare("GET", "/api/booking/v1/reservations", authorization=_authorization(service, space))
-    same = limit.prepare("GET", f"/reservations?account_id={space.member_id}")
+    wanted = ours.prepare("GET", "/api/booking/v1/reservations", authorization=_authorization(service, rooms))
+    same = limit.prepare("GET", f"/reservations?account_id={rooms.member_id}")
     sizes = [len((await client.send(one, expect=200)).body) for client, one in ((ours, wanted), (limit, same))]
 
     async def ask_us() -> Sample:
@@ -73,12 +73,12 @@ async def read(stand: Stand) -> Sequence[Figure]:
 
 @bench("write")
 async def write(stand: Stand) -> Sequence[Figure]:
-    service, space = await _booking(stand)
-    count = stand.many(1_500)
+    service, rooms = await _booking(stand)
+    count = stand.many(1_000)
     client = KeepAlive(service.url)
-    slots = space.slots()
-    reserve = reserving(client, slots, _authorization(service, space))
-    async with RawReservations.connected(_plain(service.urls.app), space, connections=WRITERS) as raw_side:
+    slots = rooms.slots()
+    reserve = reserving(client, slots, _authorization(service, rooms))
+    async with RawReservations.connected(_plain(service.urls.app), rooms, connections=WRITERS) as raw_side:
 
         async def ask_us() -> Sample:
             return await hammer(count, WRITERS, lambda _: client.send(reserve(), expect=201))

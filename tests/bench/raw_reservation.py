@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 
 from shared.db import utc_now, uuid7
-from tests.bench.space import Space
+from tests.bench.rooms import Rooms
 
 LOCK = "SELECT hourly_price_minor, vat_rate_bp FROM resources WHERE id = $1 FOR UPDATE"
 # The rows know each other's ids, so that one statement writes all four.
@@ -29,17 +29,17 @@ WRITE = (
 class RawReservations:
     """Writes reservations over as many connections as there are writers."""
 
-    def __init__(self, space: Space, idle: list[asyncpg.Connection]) -> None:
-        self._space = space
+    def __init__(self, rooms: Rooms, idle: list[asyncpg.Connection]) -> None:
+        self._rooms = rooms
         self._idle = idle
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, url: str, space: Space, *, connections: int) -> AsyncIterator["RawReservations"]:
-        settings = {"cowork.tenant": str(space.tenant_id), "jit": "off"}
+    async def connected(cls, url: str, rooms: Rooms, *, connections: int) -> AsyncIterator["RawReservations"]:
+        settings = {"cowork.tenant": str(rooms.tenant_id), "jit": "off"}
         idle = [await asyncpg.connect(url, server_settings=settings) for _ in range(connections)]
         try:
-            yield cls(space, idle)
+            yield cls(rooms, idle)
         finally:
             for connection in idle:
                 await connection.close()
@@ -48,9 +48,9 @@ class RawReservations:
         connection = self._idle.pop()
         async with connection.transaction():
             price_minor, vat_rate_bp = await connection.fetchrow(LOCK, resource_id)
-            reservation_id, order_id, member_id = uuid7(), uuid7(), self._space.member_id
+            reservation_id, order_id, member_id = uuid7(), uuid7(), self._rooms.member_id
             data = {
-                "tenant_id": self._space.tenant_id,
+                "tenant_id": self._rooms.tenant_id,
                 "reservation_id": reservation_id,
                 "resource_id": resource_id,
                 "account_id": member_id,
@@ -64,7 +64,7 @@ class RawReservations:
             await connection.execute(
                 WRITE,
                 reservation_id,
-                self._space.tenant_id,
+                self._rooms.tenant_id,
                 resource_id,
                 member_id,
                 starts_at,

@@ -1,79 +1,53 @@
-"""A space to reserve in: one tenant, resources, a member with reservations, and slots that nobody has taken yet."""
+"""A space on the running suite with the people that a benchmark needs, made through the public API."""
 
-from collections.abc import Iterator
+import asyncio
+import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from uuid import UUID
 
-import asyncpg
+from deploy.demo.client import Client, Member
+from tests.support.suites import Processes
 
-from shared.db import utc_now, uuid7
-
-RESOURCES = 64
-OTHERS = 5_000
-HOURS_PER_DAY = 20
-# Slots of the figures begin after those of the rows that are there from the beginning.
-FIRST_DAY = 60
-LAST_DAY = 360
+PASSWORD = "a long password that nobody guesses 7"
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    tenant_id: UUID
-    resources: list[UUID]
-    member_id: UUID
-
-    def slots(self) -> Iterator[tuple[UUID, datetime, datetime]]:
-        """Yield each free slot once, resource by resource, so that neighbours in time share no lock."""
-        midnight = utc_now().replace(hour=0, minute=0, second=0, microsecond=0)
-        for day in range(FIRST_DAY, LAST_DAY):
-            for hour in range(HOURS_PER_DAY):
-                starts_at = midnight + timedelta(days=day, hours=hour)
-                for resource in self.resources:
-                    yield resource, starts_at, starts_at + timedelta(hours=1)
+    suite: Processes
+    client: Client
+    admin: Member
+    members: list[Member]
 
 
-async def furnish(connection: asyncpg.Connection, *, reservations: int, others: int) -> Space:
-    """Write a space as its owner role would: a member with `reservations`, other people with `others`."""
-    tenant, location, member = uuid7(), uuid7(), uuid7()
-    resources = [uuid7() for _ in range(RESOURCES)]
-    await connection.execute(
-        "INSERT INTO tenants (tenant_id, slug, languages, default_language, time_zone) VALUES ($1, $2, 'en', 'en', 'UTC')",
-        tenant,
-        f"space-{tenant.hex[-8:]}",
-    )
-    await connection.execute(
-        "INSERT INTO locations (id, tenant_id, name, address, time_zone, version) VALUES ($1, $2, 'Canal', '', 'UTC', 1)",
-        location,
-        tenant,
-    )
-    await connection.execute(
-        "INSERT INTO resources (id, tenant_id, location_id, name, kind, capacity, units, hourly_price_minor, currency,"
-        " vat_rate_bp, buffer_minutes, min_minutes, max_minutes, step_minutes, ahead_days, free_cancellation_hours,"
-        " needs_approval, version) SELECT id, $2, $3, 'Room', 'room', 4, 1, 1500, 'EUR', 2000, 0, 30, 480, 30, 365, 24,"
-        " false, 1 FROM unnest($1::uuid[]) id",
-        resources,
-        tenant,
-        location,
-    )
-    await _reserve(connection, tenant, resources, [member] * reservations)
-    await _reserve(connection, tenant, resources, [uuid7() for _ in range(others)], first_day=20)
-    return Space(tenant, resources, member)
+# They have the administrator's password, whose digest is copied: no mail has to reach them.
+JOIN = """
+WITH admin AS (SELECT * FROM accounts WHERE email = $1), made AS (
+ INSERT INTO accounts (id, tenant_id, email, password_hash, password_changed_at, state, roles, language, created_at, version)
+ SELECT gen_random_uuid(), tenant_id, 'member' || n || email, password_hash, now(), 'active', '{member}', 'en', now(), 1
+ FROM admin, generate_series(1, $2) n RETURNING tenant_id, id, email)
+INSERT INTO profiles (tenant_id, account_id, first_name, last_name, phone, position, department, skills, description,
+ in_directory, hidden_fields, search_text, sort_name, version)
+SELECT tenant_id, id, 'Ada', email, '', '', '', '{}', '', true, '{}', '', '', 1 FROM made
+"""
 
 
-async def _reserve(
-    connection: asyncpg.Connection, tenant: UUID, resources: list[UUID], people: list[UUID], *, first_day: int = 1
-) -> None:
-    await connection.execute(
-        "INSERT INTO reservations (id, tenant_id, resource_id, unit_no, account_id, starts_at, ends_at, blocked, state,"
-        " note, price_minor, currency, vat_rate_bp, order_id, refund_minor, version)"
-        " SELECT gen_random_uuid(), $1, resource, 1, account, at, at + '1 hour', tstzrange(at, at + '1 hour'),"
-        " 'confirmed', 'needs a projector', 1500, 'EUR', 2000, gen_random_uuid(), 0, 1 FROM (SELECT account,"
-        " ($2::uuid[])[1 + n % cardinality($2::uuid[])] AS resource, date_trunc('day', now())"
-        " + make_interval(days => $4, hours => (n / cardinality($2::uuid[]))::int) AS at"
-        " FROM unnest($3::uuid[]) WITH ORDINALITY AS one(account, n)) slot",
-        tenant,
-        resources,
-        people,
-        first_day,
-    )
+async def open_space(suite: Processes, *, members: int) -> Space:
+    """Register a space with its administrator and this many members, all signed in."""
+    slug = f"bench-{secrets.token_hex(4)}"
+    client, email = suite.client(slug), f"@{slug}.example.com"
+    admin = {"email": f"admin{email}", "password": PASSWORD}
+    headers = {"Operator-Secret": suite.secrets.operator_secret}
+    await client.call("POST", "/identity/v1/tenants", {"slug": slug, "name": slug, "admin": admin}, headers=headers)
+    await suite.query("identity", JOIN, admin["email"], members)
+    names = [f"member{n}admin{email}" for n in range(1, members + 1)]
+    boss, *signed_in = [await client.sign_in(name, PASSWORD) for name in (admin["email"], *names)]
+    for service in ("helpdesk", "billing", "privacy"):
+        await _known(suite, service, slug)
+    return Space(suite, client, boss, signed_in)
+
+
+async def _known(suite: Processes, service: str, slug: str) -> None:
+    for _ in range(200):
+        if await suite.query(service, "SELECT FROM tenants WHERE slug = $1", slug):
+            return
+        await asyncio.sleep(0.05)
+    raise RuntimeError(f"{service} never heard of {slug}")
