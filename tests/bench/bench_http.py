@@ -18,7 +18,7 @@ READERS = 16
 WRITERS = 8
 
 
-async def _booking(stand: Stand) -> tuple[LoneService, Rooms]:
+async def open_booking(stand: Stand) -> tuple[LoneService, Rooms]:
     """Start booking's API over a furnished database of its own."""
     service = await LoneService.start(stand, "booking")
     connection = await asyncpg.connect(_plain(service.urls.owner))
@@ -34,19 +34,19 @@ def _plain(url: str) -> str:
     return url.replace("+asyncpg", "")
 
 
-def _authorization(service: LoneService, rooms: Rooms) -> str:
+def authorization(service: LoneService, rooms: Rooms) -> str:
     return f"Bearer {service.mint.mint(rooms.member_id, rooms.tenant_id)}"
 
 
 @bench("read")
 async def read(stand: Stand) -> Sequence[Figure]:
-    service, rooms = await _booking(stand)
+    service, rooms = await open_booking(stand)
     bare = Process("tests.bench.bare", str(rooms.tenant_id), environment={"DATABASE_URL": _plain(service.urls.app)})
     await bare.ready()
     stand.closing(bare.stop)
     count = stand.many(2_500)
     ours, limit = KeepAlive(service.url), KeepAlive(bare.url)
-    wanted = ours.prepare("GET", "/api/booking/v1/reservations", authorization=_authorization(service, rooms))
+    wanted = ours.prepare("GET", "/api/booking/v1/reservations", authorization=authorization(service, rooms))
     same = limit.prepare("GET", f"/reservations?account_id={rooms.member_id}")
     sizes = [len((await client.send(one, expect=200)).body) for client, one in ((ours, wanted), (limit, same))]
 
@@ -73,11 +73,11 @@ async def read(stand: Stand) -> Sequence[Figure]:
 
 @bench("write")
 async def write(stand: Stand) -> Sequence[Figure]:
-    service, rooms = await _booking(stand)
+    service, rooms = await open_booking(stand)
     count = stand.many(1_000)
     client = KeepAlive(service.url)
     slots = rooms.slots()
-    reserve = reserving(client, slots, _authorization(service, rooms))
+    reserve = reserving(client, slots, authorization(service, rooms))
     async with RawReservations.connected(_plain(service.urls.app), rooms, connections=WRITERS) as raw_side:
 
         async def ask_us() -> Sample:

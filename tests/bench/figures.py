@@ -43,7 +43,8 @@ class Figure:
 
     `value` and `limit` have the same unit; `ratio` is ours over the limit for rates (1.0 = the raw limit). A figure
     without goals only informs. `record` names the decision record that explains a goal that is not reached.
-    `series` are (x, ours, limit or None) points for a plot; `notes` are further numbers (statements, CPU ms).
+    `series` are (x, ours, limit or None) points for a plot; `notes` are further numbers (statements, CPU ms);
+    `layers` are the parts that make up `value`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Figure:
     record: str | None = None
     series: tuple[tuple[float, float, float | None], ...] = ()
     notes: dict[str, float] = field(default_factory=dict)
+    layers: dict[str, float] = field(default_factory=dict)
 
     @property
     def met(self) -> bool | None:
@@ -79,6 +81,8 @@ class Figure:
         }
         if self.notes:
             line["notes"] = {name: _rounded(value) for name, value in self.notes.items()}
+        if self.layers:
+            line["layers"] = {name: _rounded(value) for name, value in self.layers.items()}
         if self.met is False:
             line["record"] = self.record
         return line

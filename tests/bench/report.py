@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from tests.bench.figures import Figure
 
 BAR = 24
+SHADES = ("#3465a4", "#cc7a00", "#4e9a06", "#75507b", "#a40000", "#888a85", "#c4a000")
 STYLE = (
     "body{font:15px/1.5 system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ddd;padding:.3rem .6rem;text-align:left}"
@@ -35,6 +36,7 @@ def page(figures: Sequence[Figure]) -> str:
     """Return the last run as one self-contained HTML page."""
     rows = "".join(_row(figure) for figure in figures)
     plots = "".join(_plot(figure) for figure in figures if figure.series)
+    plots += "".join(_stack(figure) for figure in figures if figure.layers)
     measured = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     head = "<tr><th>Figure<th>Value<th>Raw limit<th>Ratio<th><th>p50<th>p99<th>Memory<th>Goal<th>Met</tr>"
     return (
@@ -79,3 +81,17 @@ def _plot(figure: Figure) -> str:
     labels += f'<text x="{width - 10}" y="{height - 5}" font-size="11" text-anchor="end">{right:,.0f}</text>'
     caption = f"<figcaption>{html.escape(figure.name)}</figcaption>"
     return f'<figure><svg width="{width}" height="{height}" role="img">{frame}{ours}{limit}{labels}</svg>{caption}</figure>'
+
+
+def _stack(figure: Figure) -> str:
+    """Draw the parts of a figure as one bar, each with its own line of text."""
+    width, total, left, drawn, said = 640, sum(figure.layers.values()) or 1, 0.0, "", ""
+    for number, (layer, value) in enumerate(sorted(figure.layers.items(), key=lambda each: -each[1])):
+        share, shade, down = value / total, SHADES[number % len(SHADES)], 48 + number * 16
+        drawn += f'<rect x="{left:.1f}" y="8" width="{share * width:.1f}" height="24" fill="{shade}"/>'
+        said += f'<rect x="0" y="{down - 9}" width="10" height="10" fill="{shade}"/>'
+        said += f'<text x="16" y="{down}" font-size="11">{html.escape(layer)}: {value:.3f} {figure.unit}, {share:.0%}</text>'
+        left += share * width
+    height = 56 + len(figure.layers) * 16
+    caption = f"<figcaption>{html.escape(figure.name)}</figcaption>"
+    return f'<figure><svg width="{width}" height="{height}" role="img">{drawn}{said}</svg>{caption}</figure>'
