@@ -1,0 +1,98 @@
+"""The transaction that begins, admits and ends in few round trips keeps every promise of the one that took many."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from shared.bus.tables import inbox
+from shared.db import Database, fetch, uuid7
+
+REFUSE = "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'CW401'; END $$"
+
+
+async def events(database: Database) -> int:
+    async with database.transaction() as session:
+        return await session.scalar(select(func.count()).select_from(inbox)) or 0
+
+
+async def add_event(session: Any) -> None:
+    await fetch(session, "INSERT INTO inbox (event_id, type) VALUES ($1, 'a.b.c.v1')", uuid7())
+
+
+async def test_both_ways_to_the_database_share_one_transaction(make_database: Any) -> None:
+    database = await make_database()
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction() as session:
+            await add_event(session)
+            await session.execute(inbox.insert().values(event_id=uuid7(), type="a.b.c.v1"))
+            assert len(await fetch(session, "SELECT FROM inbox")) == 2
+            raise ZeroDivisionError
+    assert await events(database) == 0
+    async with database.transaction() as session:
+        await add_event(session)
+        await session.execute(inbox.insert().values(event_id=uuid7(), type="a.b.c.v1"))
+    async with database.transaction() as session:
+        await add_event(session)
+    assert await events(database) == 3
+
+
+async def test_the_tenant_holds_for_both_ways_and_ends_with_the_transaction(make_database: Any) -> None:
+    database, tenant = await make_database(pool_size=1), uuid7()
+    asked = "SELECT coalesce(current_setting('cowork.tenant', true), '') AS tenant"
+    async with database.transaction(tenant) as session:
+        assert (await fetch(session, asked))[0]["tenant"] == str(tenant)
+        assert await session.scalar(text(asked)) == str(tenant)
+    async with database.transaction() as session:
+        assert (await fetch(session, asked))[0]["tenant"] == ""
+
+
+async def test_a_refusal_at_the_head_leaves_the_connection_usable(make_database: Any) -> None:
+    database = await make_database(pool_size=1)
+    for _ in range(3):
+        with pytest.raises(DBAPIError) as refused:
+            async with database.transaction(uuid7(), admitting=REFUSE):
+                raise AssertionError("the body must not run")
+        assert getattr(refused.value.orig, "sqlstate", None) == "CW401"
+    async with database.transaction() as session:
+        await add_event(session)
+        async for _ in await session.stream(select(inbox.c.event_id)):
+            pass
+    assert await events(database) == 1
+
+
+async def test_a_connection_that_the_server_has_closed_is_replaced_unnoticed(make_database: Any) -> None:
+    database = await make_database(pool_size=1)
+    async with database.transaction() as session:
+        backend = (await fetch(session, "SELECT pg_backend_pid() AS pid"))[0]["pid"]
+    other = Database(database.engine.url.render_as_string(hide_password=False), pool_size=1)
+    async with other.transaction() as session:
+        await fetch(session, "SELECT pg_terminate_backend($1)", backend)
+    await other.close()
+    await asyncio.sleep(0.2)
+    assert await events(database) == 0
+
+
+async def test_a_cancelled_transaction_is_rolled_back_and_its_connection_given_back(make_database: Any) -> None:
+    database = await make_database(pool_size=1)
+    for seconds in (0.0, 0.001, 0.01, 0.1):
+
+        async def hang() -> None:
+            async with database.transaction(uuid7()) as session:
+                await add_event(session)
+                await fetch(session, "SELECT pg_sleep(30)")
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(hang(), seconds)
+    async with asyncio.timeout(5):
+        assert await events(database) == 0
+
+
+async def test_an_error_of_the_direct_way_looks_like_one_of_the_other(make_database: Any) -> None:
+    database = await make_database()
+    with pytest.raises(DBAPIError) as caught:
+        async with database.transaction() as session:
+            await fetch(session, "INSERT INTO inbox (event_id, type) VALUES ($1, NULL)", uuid7())
+    assert getattr(caught.value.orig, "sqlstate", None) == "23502"
