@@ -227,7 +227,8 @@ async def fetch(session: AsyncSession, query: str, *values: Any) -> list[Any]:
 
     The query runs in the session's transaction, after what the session still has to flush.
     """
-    if session.new or session.dirty or session.deleted:
+    # A session that nobody has used yet has not begun, and has nothing to flush.
+    if session.in_transaction() and (session.new or session.dirty or session.deleted):
         await session.flush()
     driver: Driver = session.info["driver"]
     with _as_database_error():

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -39,9 +40,14 @@ _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 
 
 def configure_tracing(service: str) -> None:
-    """Install a tracer provider once per process; operators add an exporter by the standard OTEL_ variables."""
+    """Install a tracer provider once per process, unless the operator's instrumentation has brought one.
+
+    Ours has no exporter: it only makes ids, so that problems and events can name their trace, and records spans of
+    callers who record theirs.
+    """
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        trace.set_tracer_provider(TracerProvider(resource=Resource.create({"service.name": service})))
+        resource = Resource.create({"service.name": service})
+        trace.set_tracer_provider(TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource))
 
 
 @contextmanager

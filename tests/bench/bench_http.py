@@ -66,6 +66,7 @@ async def read(stand: Stand) -> Sequence[Figure]:
         goals=(at_least("ratio", 0.5),),
         p50_ms=us.percentile_ms(50),
         p99_ms=us.percentile_ms(99),
+        record="0019",
         notes={"bytes": sizes[0], "bytes raw": sizes[1]},
     )
     return [figure]
@@ -96,6 +97,7 @@ async def write(stand: Stand) -> Sequence[Figure]:
         goals=(at_least("ratio", 0.3),),
         p50_ms=us.percentile_ms(50),
         p99_ms=us.percentile_ms(99),
+        record="0019",
         notes={"p50_ms raw": raw.percentile_ms(50) or 0.0},
     )
     return [figure]

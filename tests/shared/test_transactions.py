@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from services.booking.models import Location
 from shared.bus.tables import inbox
 from shared.db import Database, fetch, uuid7
+from shared.testing import Databases
 
 REFUSE = "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'CW401'; END $$"
 
@@ -96,3 +98,11 @@ async def test_an_error_of_the_direct_way_looks_like_one_of_the_other(make_datab
         async with database.transaction() as session:
             await fetch(session, "INSERT INTO inbox (event_id, type) VALUES ($1, NULL)", uuid7())
     assert getattr(caught.value.orig, "sqlstate", None) == "23502"
+
+
+async def test_what_the_session_has_not_flushed_is_there_for_the_direct_way(databases: Databases) -> None:
+    database, tenant = Database((await databases.clone("booking")).app), uuid7()
+    async with database.transaction(tenant) as session:
+        session.add(Location(tenant_id=tenant, name="Canal", address="", time_zone="UTC"))
+        assert [row["name"] for row in await fetch(session, "SELECT name FROM locations")] == ["Canal"]
+    await database.close()
