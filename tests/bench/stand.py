@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncpg
+
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import provision
 from shared.events import SERVICES
@@ -42,9 +44,27 @@ class Stand:
         self.closing(_sync(self.broker.stop))
         await self.postgres.start()
         self.closing(self.postgres.stop)
+        await self._count_statements()
         password = secrets.token_hex(12)
         passwords = dict.fromkeys(SERVICES, (password, password))
         self.databases = Databases(self.postgres.admin_url, "bench", passwords, _provision)
+
+    async def _count_statements(self) -> None:
+        """Let the server count what it is asked (`costs.Meter` reads it); for every side of every figure alike."""
+        await self._administer("ALTER SYSTEM SET shared_preload_libraries = pg_stat_statements")
+        await self.postgres.stop()
+        await self.postgres.start()
+        await self._administer("CREATE EXTENSION pg_stat_statements")
+        # BEGIN, COMMIT and NOTIFY are no statements in the sense of anybody's comparison.
+        await self._administer("ALTER SYSTEM SET pg_stat_statements.track_utility = off")
+        await self._administer("SELECT pg_reload_conf()")
+
+    async def _administer(self, statement: str) -> None:
+        admin = await asyncpg.connect(self.postgres.admin_url)
+        try:
+            await admin.execute(statement)
+        finally:
+            await admin.close()
 
     async def stop(self) -> None:
         await self._closing.aclose()
