@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -24,9 +23,9 @@ MAX_IDS = 200
 NAME_SECONDS = 1.0
 REMEMBERED_NAMES = Store("names on pages", "names that pages show, in memory", "forgotten after one second", 1)
 
-Label = dict[str, str | None]
-# What identity has just said of (tenant, account); None for somebody it does not know.
-_remembered: WeakKeyDictionary[Internal, dict[tuple[UUID, UUID], Label | None]] = WeakKeyDictionary()
+# What identity has just said of (tenant, account): a name, or None for somebody it does not know.
+Names = dict[tuple[UUID, UUID], str | None]
+_remembered: WeakKeyDictionary[Internal, Names] = WeakKeyDictionary()
 
 
 class PersonOut(Out):
@@ -50,44 +49,29 @@ async def find_people(
     A name is NAME_SECONDS old at most.
     """
     wanted = {one for one in ids if one is not None}
-    labels = _recalled(internal, tenant_id, wanted)
-    unknown = sorted(wanted - labels.keys())
+    names = _remembered.setdefault(internal, {})
     people: dict[UUID | None, PersonOut] = {None: PersonOut(id=None, name=FORMER_MEMBER[language])}
+    unknown = sorted(one for one in wanted if (tenant_id, one) not in names)
+    labels = {one: names[tenant_id, one] for one in wanted.difference(unknown)}
     for start in range(0, len(unknown), MAX_IDS):
         batch = unknown[start : start + MAX_IDS]
         try:
-            labels |= await _asked(internal, tenant_id, batch)
+            labels |= await _remember(names, internal, tenant_id, batch)
         except BadGateway:
             people |= {one: PersonOut(id=one, name=A_MEMBER[language]) for one in batch}
-    return people | {one: _person(one, label, language) for one, label in labels.items()}
+    return people | {one: PersonOut(id=one, name=name) if name else people[None] for one, name in labels.items()}
 
 
-def _person(account_id: UUID, label: Label | None, language: Language) -> PersonOut:
-    name = label["text"] if label else None
-    return PersonOut(id=account_id, name=name) if name else PersonOut(id=None, name=FORMER_MEMBER[language])
-
-
-def _recalled(internal: Internal, tenant_id: UUID, ids: Iterable[UUID]) -> dict[UUID, Label | None]:
-    names = _remembered.get(internal, {})
-    return {one: names[tenant_id, one] for one in ids if (tenant_id, one) in names}
-
-
-async def _asked(internal: Internal, tenant_id: UUID, ids: list[UUID]) -> dict[UUID, Label | None]:
+async def _remember(names: Names, internal: Internal, tenant_id: UUID, ids: list[UUID]) -> dict[UUID, str | None]:
     """Ask identity, and remember what it says for NAME_SECONDS."""
     loop = asyncio.get_running_loop()
     # Counted from the question: an erasure may come between it and its answer.
     until = loop.time() + NAME_SECONDS
-    answer = await _labels(internal, tenant_id, ids)
-    labels = {one: answer.get(str(one)) for one in ids}
-    names = _remembered.setdefault(internal, {})
-    names.update({(tenant_id, one): label for one, label in labels.items()})
-    loop.call_at(until, _forget, names, [(tenant_id, one) for one in ids])
-    return labels
-
-
-def _forget(names: dict[tuple[UUID, UUID], Any], keys: list[tuple[UUID, UUID]]) -> None:
-    for key in keys:
-        names.pop(key, None)
+    labels = await _labels(internal, tenant_id, ids)
+    found = {one: labels.get(str(one), {}).get("text") for one in ids}
+    names.update({(tenant_id, one): name for one, name in found.items()})
+    loop.call_at(until, lambda: [names.pop((tenant_id, one), None) for one in ids])
+    return found
 
 
 async def find_mentionable(internal: Internal, tenant_id: UUID, ids: list[UUID]) -> set[UUID]:
@@ -97,7 +81,6 @@ async def find_mentionable(internal: Internal, tenant_id: UUID, ids: list[UUID])
     return {UUID(one) for one, label in labels.items() if label["url"] is not None}
 
 
-async def _labels(internal: Internal, tenant_id: UUID, ids: list[UUID]) -> dict[str, Label]:
+async def _labels(internal: Internal, tenant_id: UUID, ids: list[UUID]) -> dict[str, dict[str, str | None]]:
     answer = await internal.post("identity", "labels", {"ids": [str(one) for one in ids]}, tenant_id=tenant_id)
-    labels: dict[str, Label] = answer["labels"]
-    return labels
+    return dict(answer["labels"])

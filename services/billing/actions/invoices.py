@@ -70,14 +70,17 @@ async def invoice_order(
         due_in=PAYABLE_WITHIN,
         together=(written, _CLAIM),
     )
-    event = InvoiceIssued(
+    await publish(session, _issued(invoice, account_id=grounds.account_id))
+    return invoice
+
+
+def _issued(invoice: Document, *, account_id: UUID | None) -> InvoiceIssued:
+    return InvoiceIssued(
         tenant_id=invoice.tenant_id,
         invoice_id=invoice.id,
-        order_id=order.id,
-        account_id=grounds.account_id,
+        order_id=invoice.order_id,
+        account_id=account_id,
         total_minor=invoice.total_minor,
         currency=invoice.currency,
         due_on=invoice.due_on,
     )
-    await publish(session, event)
-    return invoice
