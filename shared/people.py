@@ -1,7 +1,9 @@
 """Names for pages: one batched look-up at identity, and neutral words for whoever has no name to show."""
 
+import asyncio
 from collections.abc import Iterable
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from fastapi import Request
 from pydantic import Field
@@ -9,12 +11,21 @@ from pydantic import Field
 from shared.events.identity import Language
 from shared.http import Out
 from shared.internal import Internal
+from shared.privacy.hooks import Store
 from shared.problems import BadGateway
 
 # Whoever is erased, unknown, or has left the directory; and anybody while identity does not answer.
 FORMER_MEMBER = {Language.FR: "ancien membre", Language.EN: "former member"}
 A_MEMBER = {Language.FR: "un membre", Language.EN: "a member"}
 MAX_IDS = 200
+# A page that is read again and again asks once a second; whoever is erased is nameless long before the five seconds
+# in which they must be refused everywhere.
+NAME_SECONDS = 1.0
+REMEMBERED_NAMES = Store("names on pages", "names that pages show, in memory", "forgotten after one second", 1)
+
+# What identity has just said of (tenant, account): a name, or None for somebody it does not know.
+Names = dict[tuple[UUID, UUID], str | None]
+_remembered: WeakKeyDictionary[Internal, Names] = WeakKeyDictionary()
 
 
 class PersonOut(Out):
@@ -33,21 +44,34 @@ def language_of(request: Request) -> Language:
 async def find_people(
     internal: Internal, tenant_id: UUID, ids: Iterable[UUID | None], language: Language
 ) -> dict[UUID | None, PersonOut]:
-    """Return how to show each of `ids`, with one call per MAX_IDS; never fails when identity is down."""
-    wanted = sorted({one for one in ids if one is not None})
+    """Return how to show each of `ids`, with one call per MAX_IDS; never fails when identity is down.
+
+    A name is NAME_SECONDS old at most.
+    """
+    wanted = {one for one in ids if one is not None}
+    names = _remembered.setdefault(internal, {})
     people: dict[UUID | None, PersonOut] = {None: PersonOut(id=None, name=FORMER_MEMBER[language])}
-    for start in range(0, len(wanted), MAX_IDS):
-        batch = wanted[start : start + MAX_IDS]
+    unknown = sorted(one for one in wanted if (tenant_id, one) not in names)
+    labels = {one: names[tenant_id, one] for one in wanted.difference(unknown)}
+    for start in range(0, len(unknown), MAX_IDS):
+        batch = unknown[start : start + MAX_IDS]
         try:
-            labels = await _labels(internal, tenant_id, batch)
+            labels |= await _remember(names, internal, tenant_id, batch)
         except BadGateway:
             people |= {one: PersonOut(id=one, name=A_MEMBER[language]) for one in batch}
-            continue
-        for one in batch:
-            name = labels.get(str(one), {}).get("text")
-            known = PersonOut(id=one, name=name) if name else PersonOut(id=None, name=FORMER_MEMBER[language])
-            people[one] = known
-    return people
+    return people | {one: PersonOut(id=one, name=name) if name else people[None] for one, name in labels.items()}
+
+
+async def _remember(names: Names, internal: Internal, tenant_id: UUID, ids: list[UUID]) -> dict[UUID, str | None]:
+    """Ask identity, and remember what it says for NAME_SECONDS."""
+    loop = asyncio.get_running_loop()
+    # Counted from the question: an erasure may come between it and its answer.
+    until = loop.time() + NAME_SECONDS
+    labels = await _labels(internal, tenant_id, ids)
+    found = {one: labels.get(str(one), {}).get("text") for one in ids}
+    names.update({(tenant_id, one): name for one, name in found.items()})
+    loop.call_at(until, lambda: [names.pop((tenant_id, one), None) for one in ids])
+    return found
 
 
 async def find_mentionable(internal: Internal, tenant_id: UUID, ids: list[UUID]) -> set[UUID]:
@@ -59,5 +83,4 @@ async def find_mentionable(internal: Internal, tenant_id: UUID, ids: list[UUID])
 
 async def _labels(internal: Internal, tenant_id: UUID, ids: list[UUID]) -> dict[str, dict[str, str | None]]:
     answer = await internal.post("identity", "labels", {"ids": [str(one) for one in ids]}, tenant_id=tenant_id)
-    labels: dict[str, dict[str, str | None]] = answer["labels"]
-    return labels
+    return dict(answer["labels"])

@@ -1,4 +1,4 @@
-"""From a due order to its invoice: identity is asked for the name before the transaction that finalizes."""
+"""From an order to its invoice: identity is asked for the name before the transaction that finalizes."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ import structlog
 
 from services.billing.actions.invoices import issue_invoice
 from services.billing.actions.orders import due_orders
-from services.billing.actions.parties import buyer_of, find_account_id, find_seller
-from services.billing.models import Order, OrderState
+from services.billing.actions.parties import find_account_id, find_seller
+from services.billing.actions.purchases import Contact
 from shared.db import Database
 from shared.internal import Internal
 from shared.problems import BadGateway, Gone, NotFound
@@ -18,7 +18,6 @@ from shared.problems import BadGateway, Gone, NotFound
 log = structlog.get_logger()
 BATCH = 50
 NAMELESS = "—"
-Contact = tuple[str, str]
 
 
 async def invoice_due(database: Database, internal: Internal, tenant_id: UUID, *, now: datetime) -> int:
@@ -34,19 +33,11 @@ async def invoice_due(database: Database, internal: Internal, tenant_id: UUID, *
         log.info("invoice.waits_for_identity", exc_info=error)
         return 0
     for order_id, account_id in waiting:
-        await _invoice(database, tenant_id, order_id, contacts[account_id], now=now)
+        name, language = contacts[account_id]
+        async with database.transaction(tenant_id) as session:
+            # Finds nothing to do where a cancellation that came in between has taken the order back.
+            await issue_invoice(session, order_id, name=name, language=language, now=now)
     return len(waiting)
-
-
-async def _invoice(database: Database, tenant_id: UUID, order_id: UUID, contact: Contact, *, now: datetime) -> None:
-    name, language = contact
-    async with database.transaction(tenant_id) as session:
-        # A cancellation that came in between has taken the order back.
-        order = await session.get(Order, order_id, with_for_update=True)
-        if order is None or order.state is not OrderState.DUE:
-            return
-        buyer = await buyer_of(session, order.party_id, fallback_name=name)
-        await issue_invoice(session, order, buyer=buyer, language=language, now=now)
 
 
 async def _contacts_of(
@@ -55,6 +46,15 @@ async def _contacts_of(
     accounts = list(account_ids)
     found = await asyncio.gather(*(contact_of(internal, tenant_id, account_id) for account_id in accounts))
     return dict(zip(accounts, found, strict=True))
+
+
+async def find_contact(internal: Internal, tenant_id: UUID, account_id: UUID) -> Contact | None:
+    """Return who buys, or None while identity does not answer: the order is placed, the job invoices it."""
+    try:
+        return await contact_of(internal, tenant_id, account_id)
+    except BadGateway as error:
+        log.info("invoice.waits_for_identity", exc_info=error)
+        return None
 
 
 async def contact_of(internal: Internal, tenant_id: UUID, account_id: UUID | None) -> Contact:

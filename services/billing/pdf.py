@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 import threading
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,14 @@ NAMELESS = {"name": "—"}
 LATE_PENALTY_RATE = "10 %"
 # A typst compiler serves one caller at a time, so each thread that prints keeps its own.
 _own = threading.local()
+# Typst computes without the interpreter's lock: a thread per core prints as fast as the machine can.
+_printers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="print")
 
 
 async def print_in_thread(document: Document, *, credited: Document | None = None) -> bytes:
     """Return the PDF of a finalized document (about 3 ms on a free core); `credited` is a credit note's invoice."""
-    return await asyncio.to_thread(print_document, document, credited=credited)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_printers, partial(print_document, document, credited=credited))
 
 
 def print_document(document: Document, *, credited: Document | None = None) -> bytes:

@@ -130,6 +130,7 @@ class OrderOut(Out):
     currency: str
     lines: list[LineOut]
     created_at: datetime
+    invoice_id: UUID | None = Field(None, description="the document to print; None until the invoice is issued")
 
 
 class RevisionIn(In):

@@ -1,9 +1,10 @@
 """HTTP in: tickets for their requester and the staff, notes for the staff alone."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePath
+from typing import Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request, Response, UploadFile
@@ -66,7 +67,7 @@ async def list_tickets(
             after=paging.after(datetime, UUID),
             limit=paging.limit,
         )
-        shown, following = paging.page(rows, lambda row: (row.created_at, row.id))
+        shown, following = paging.page(rows, lambda row: (row["created_at"], row["id"]))
     return Page(data=await _show(request, caller, shown), next_cursor=following)
 
 
@@ -75,8 +76,7 @@ async def get_ticket(request: Request, ticket_id: UUID, caller: CurrentCaller, r
     async with caller_session(request, caller) as session:
         ticket = await tickets.get_ticket(session, caller, ticket_id)
     set_etag(response, ticket.version)
-    (shown,) = await _show(request, caller, [ticket])
-    return shown
+    return await _show_ticket(request, caller, ticket)
 
 
 @router.patch(
@@ -99,8 +99,7 @@ async def change_ticket(
             session, caller, ticket_id, changes=changes, if_match=if_match, now=utc_now()
         )
     set_etag(response, ticket.version)
-    (shown,) = await _show(request, caller, [ticket])
-    return shown
+    return await _show_ticket(request, caller, ticket)
 
 
 @router.put(
@@ -120,8 +119,7 @@ async def assign(
     async with caller_session(request, caller) as session:
         ticket = await tickets.assign(session, caller, ticket_id, assignee_id=body.assignee_id, if_match=if_match)
     set_etag(response, ticket.version)
-    (shown,) = await _show(request, caller, [ticket])
-    return shown
+    return await _show_ticket(request, caller, ticket)
 
 
 @router.get("/tickets/{ticket_id}/replies", summary="The conversation", responses=declared(TicketNotFound))
@@ -212,15 +210,19 @@ async def get_attachment(request: Request, attachment_id: UUID, caller: CurrentC
     return Response(content, media_type=attachment.media_type, headers=headers)
 
 
-async def _show(request: Request, caller: Caller, shown: Sequence[Ticket]) -> list[TicketOut]:
-    accounts = {one.requester_id for one in shown} | {one.assignee_id for one in shown}
+async def _show_ticket(request: Request, caller: Caller, ticket: Ticket) -> TicketOut:
+    (shown,) = await _show(request, caller, [{name: getattr(ticket, name) for name in tickets.SHOWN}])
+    return shown
+
+
+async def _show(request: Request, caller: Caller, shown: Sequence[Mapping[Any, Any]]) -> list[TicketOut]:
+    accounts = {one["requester_id"] for one in shown} | {one["assignee_id"] for one in shown}
     people = await find_people(request.app.state.service.internal, caller.tenant_id, accounts, language_of(request))
-    plain = [name for name in TicketOut.model_fields if name not in ("requester", "assignee")]
     return [
         TicketOut(
-            requester=people[one.requester_id],
-            assignee=people[one.assignee_id] if one.assignee_id else None,
-            **{name: getattr(one, name) for name in plain},
+            requester=people[one["requester_id"]],
+            assignee=people[one["assignee_id"]] if one["assignee_id"] else None,
+            **{name: value for name, value in one.items() if name not in ("requester_id", "assignee_id")},
         )
         for one in shown
     ]

@@ -1,5 +1,6 @@
-"""Everything that the help desk holds about people is in its tables, and their marks say it all."""
+"""Everything that the help desk holds about people for longer than a second is in its tables, and their marks say it all."""
 
+from shared.people import REMEMBERED_NAMES
 from shared.privacy.hooks import PersonalData
 
-PERSONAL_DATA = PersonalData()
+PERSONAL_DATA = PersonalData(stores=(REMEMBERED_NAMES,))

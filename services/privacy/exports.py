@@ -24,6 +24,7 @@ from shared.problems import BadGateway
 
 log = structlog.get_logger()
 MAX_ATTEMPTS = 60
+NOTE_SECONDS = 0.5
 TITLE = {"fr": "Vos données", "en": "Your data"}
 
 
@@ -47,18 +48,28 @@ async def collect_waiting(database: Database, internal: Internal, files: Files, 
 
 
 async def _collect(database: Database, internal: Internal, export: DataExport) -> dict[str, dict[str, Any]]:
-    collected: dict[str, dict[str, Any]] = {}
-    for done, service in enumerate(SERVICES, start=1):
-        path = f"exports/{export.account_id}"
-        found = await internal.get(service, path, tenant_id=export.tenant_id)
-        contents = {
-            key: await internal.get_bytes(service, f"{path}/files", tenant_id=export.tenant_id, key=key)
-            for key in found["files"]
-        }
-        collected[service] = {"tables": found["tables"], "files": contents}
-        async with database.transaction(export.tenant_id) as session:
-            await session.execute(update(DataExport).where(DataExport.id == export.id).values(done=done))
-    return collected
+    """Ask every service at once; progress is noted at most every half second, for those who wait for a slow one."""
+    asked = [asyncio.create_task(_ask(internal, export, service)) for service in SERVICES]
+    try:
+        while True:
+            done, waiting = await asyncio.wait(asked, timeout=NOTE_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+            if not waiting or any(one.exception() for one in done):
+                break
+            async with database.transaction(export.tenant_id) as session:
+                await session.execute(update(DataExport).where(DataExport.id == export.id).values(done=len(done)))
+        return dict(zip(SERVICES, [await one for one in asked], strict=True))
+    finally:
+        for one in asked:
+            one.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def _ask(internal: Internal, export: DataExport, service: str) -> dict[str, Any]:
+    path, tenant_id = f"exports/{export.account_id}", export.tenant_id
+    found = await internal.get(service, path, tenant_id=tenant_id)
+    keys = found["files"]
+    contents = [await internal.get_bytes(service, f"{path}/files", tenant_id=tenant_id, key=key) for key in keys]
+    return {"tables": found["tables"], "files": dict(zip(keys, contents, strict=True))}
 
 
 async def _put_off(database: Database, export: DataExport) -> None:
@@ -72,7 +83,9 @@ async def _finish(database: Database, export: DataExport, key: str) -> bool:
     """Note the file; False when the person was erased meanwhile and nobody is left to fetch it."""
     async with database.transaction(export.tenant_id) as session:
         changed = update(DataExport).where(DataExport.id == export.id, DataExport.state == ExportState.WAITING)
-        done = await session.execute(changed.values(state=ExportState.DONE, key=key).returning(DataExport.id))
+        done = await session.execute(
+            changed.values(state=ExportState.DONE, done=DataExport.total, key=key).returning(DataExport.id)
+        )
         if done.scalar() is None:
             return False
         event = ExportCompleted(tenant_id=export.tenant_id, export_id=export.id, account_id=export.account_id)

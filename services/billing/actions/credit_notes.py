@@ -13,6 +13,7 @@ from services.billing.actions.documents import finalize, find_invoice
 from services.billing.actions.parties import find_account_id
 from services.billing.actions.payments import lock_claim, settle
 from services.billing.errors import CreditExceedsInvoice, RefundNotFound, RefundPaid
+from services.billing.local_time import local_day
 from services.billing.models import Claim, Document, DocumentKind, Order, OrderState, Refund
 from services.billing.vat import total_of
 from shared.bus import publish
@@ -80,7 +81,8 @@ async def _credit(
         "seller": invoice.seller,
     }
     account_id = await find_account_id(session, invoice.party_id)
-    note = await finalize(session, content, invoice.buyer or {}, now=now)
+    today = await local_day(session, now)
+    note = await finalize(session, content, invoice.buyer or {}, today=today, now=now)
     await _give_back(session, claim, note)
     event = CreditNoteIssued(
         tenant_id=note.tenant_id,

@@ -2,20 +2,32 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, tuple_
+import orjson
+from sqlalchemy import TextClause, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.billing.chain import digest_buyer, link_hash
 from services.billing.errors import DocumentNotFound
-from services.billing.local_time import local_day
 from services.billing.models import Claim, Document, DocumentKind
-from services.billing.numbering import note_hash, printed, take_number
+from services.billing.numbering import printed, take_number
 from services.billing.vat import total_of, vat_of
 from shared.db import tenant_of, uuid7
+
+_COLUMNS = tuple(column.name for column in Document.__table__.columns)
+_JSON = ("lines", "vat", "seller", "buyer")
+
+
+@cache
+def _writing(together: tuple[str, ...]) -> TextClause:
+    noted = "noted AS (UPDATE series SET last_hash = :hash WHERE kind = :kind)"
+    values = ", ".join(f"CAST(:{name} AS jsonb)" if name in _JSON else f":{name}" for name in _COLUMNS)
+    insert = f"INSERT INTO documents ({', '.join(_COLUMNS)}) VALUES ({values})"  # noqa: S608 (columns of the model)
+    return text(f"WITH {', '.join((noted, *together))} {insert}")
 
 
 async def finalize(
@@ -23,15 +35,19 @@ async def finalize(
     content: dict[str, Any],
     buyer: dict[str, Any],
     *,
+    today: date,
     now: datetime,
     due_in: timedelta = timedelta(),
+    together: tuple[str, ...] = (),
 ) -> Document:
-    """Number, freeze and chain a document.
+    """Number, freeze and chain a document; it never changes again, so the session does not track it.
 
     `content` holds kind, party_id, order_id, invoice_id, language, currency, lines and seller; `buyer` is the
-    personal block, which the chain covers by a salted digest only.
+    personal block, which the chain covers by a salted digest only. `today` is the space's day. `together` are named
+    statements that are part of the one which writes the document (each further round trip would keep the series
+    locked); their parameters are the document's columns.
     """
-    salt, today = secrets.token_bytes(32), await local_day(session, now)
+    salt = secrets.token_bytes(32)
     buyer_digest = digest_buyer(salt, buyer)
     amounts = {"vat": vat_of(content["lines"]), "total_minor": total_of(content["lines"])}
     # As late as can be: from here on, whoever finalizes next waits for this transaction.
@@ -49,9 +65,9 @@ async def finalize(
         "hash": link_hash(taken.previous_hash, content, buyer_digest),
         "finalized_at": now,
     }
-    document = (await session.execute(insert(Document).values(row).returning(Document))).scalar_one()
-    await note_hash(session, kind=document.kind, hash_=document.hash)
-    return document
+    as_json = {name: orjson.dumps(row[name]).decode() for name in _JSON}
+    await session.execute(_writing(together), {**row, **as_json})
+    return Document(**row)
 
 
 async def find_invoice(session: AsyncSession, order_id: UUID) -> Document | None:

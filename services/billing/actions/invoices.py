@@ -1,32 +1,56 @@
 """Issuing the invoice of an executed order."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from uuid import UUID
 
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.billing.actions.documents import finalize, find_invoice
-from services.billing.actions.parties import find_account_id, get_seller
-from services.billing.models import Claim, Document, DocumentKind, Order, OrderState
+from services.billing.actions.grounds import Grounds, Ordered, lock_order
+from services.billing.errors import SellerUnknown
+from services.billing.models import Document, DocumentKind, OrderState
 from shared.bus import publish
 from shared.events.billing import InvoiceIssued
 
 PAYABLE_WITHIN = timedelta(days=30)
+# Written by the statement that writes the invoice; its columns are the parameters.
+CLOSE_ORDER = "closed AS (UPDATE orders SET state = 'invoiced', version = version + 1 WHERE id = :order_id)"
+# Nothing is owed on what was free, so nothing stays open.
+_CLAIM = """claimed AS (
+ INSERT INTO claims (tenant_id, invoice_id, party_id, open_minor, settled_on, version)
+ VALUES (:tenant_id, :id, :party_id, :total_minor,
+  CASE WHEN CAST(:total_minor AS integer) = 0 THEN CAST(:issued_on AS date) END, 1))"""
 
 
 async def issue_invoice(
-    session: AsyncSession, order: Order, *, buyer: dict[str, Any], language: str, now: datetime
-) -> Document:
-    """Number and freeze an order's invoice; a second call returns the first invoice.
+    session: AsyncSession, order_id: UUID, *, name: str, language: str, now: datetime
+) -> Document | None:
+    """Number and freeze an order's invoice; a second call returns the first invoice, None for a cancelled order.
 
     Amounts are integer minor units of the order's currency, VAT included; VAT is rounded once per rate. The number
-    is the next of the tenant's yearly series, without gaps. Raises SellerUnknown.
+    is the next of the tenant's yearly series, without gaps. `name` stands for a buyer without a billing address.
+    Raises SellerUnknown.
     """
-    known = await find_invoice(session, order.id)
-    if known is not None:
-        return known
-    seller = await get_seller(session)
+    found = await lock_order(session, order_id)
+    if found is None or found[0].state != OrderState.DUE:
+        return await find_invoice(session, order_id)
+    order, grounds = found
+    return await invoice_order(session, order, grounds, CLOSE_ORDER, name=name, language=language, now=now)
+
+
+async def invoice_order(
+    session: AsyncSession,
+    order: Ordered,
+    grounds: Grounds,
+    written: str,
+    *,
+    name: str,
+    language: str,
+    now: datetime,
+) -> Document:
+    """Issue an order's invoice by the statement that also writes the order (`written`). Raises SellerUnknown."""
+    if grounds.seller is None:
+        raise SellerUnknown
     content = {
         "kind": DocumentKind.INVOICE,
         "party_id": order.party_id,
@@ -35,35 +59,28 @@ async def issue_invoice(
         "language": language,
         "currency": order.currency,
         "lines": order.lines,
-        "seller": seller.details,
+        "seller": grounds.seller,
     }
-    account_id = await find_account_id(session, order.party_id)
-    order.state = OrderState.INVOICED
-    order.version += 1
-    await session.flush()
-    invoice = await finalize(session, content, buyer, now=now, due_in=PAYABLE_WITHIN)
-    await _claim(session, invoice)
-    event = InvoiceIssued(
+    invoice = await finalize(
+        session,
+        content,
+        grounds.buyer(fallback_name=name),
+        today=grounds.today(now),
+        now=now,
+        due_in=PAYABLE_WITHIN,
+        together=(written, _CLAIM),
+    )
+    await publish(session, _issued(invoice, account_id=grounds.account_id))
+    return invoice
+
+
+def _issued(invoice: Document, *, account_id: UUID | None) -> InvoiceIssued:
+    return InvoiceIssued(
         tenant_id=invoice.tenant_id,
         invoice_id=invoice.id,
-        order_id=order.id,
+        order_id=invoice.order_id,
         account_id=account_id,
         total_minor=invoice.total_minor,
         currency=invoice.currency,
         due_on=invoice.due_on,
     )
-    await publish(session, event)
-    return invoice
-
-
-async def _claim(session: AsyncSession, invoice: Document) -> None:
-    row = {
-        "tenant_id": invoice.tenant_id,
-        "invoice_id": invoice.id,
-        "party_id": invoice.party_id,
-        "open_minor": invoice.total_minor,
-        # Nothing is owed on what was free, so nothing stays open.
-        "settled_on": None if invoice.total_minor else invoice.issued_on,
-        "version": 1,
-    }
-    await session.execute(insert(Claim).values(row))

@@ -1,16 +1,16 @@
-"""Orders: executed at once, invoiced by the job that follows."""
+"""Orders: executed at once; what is not invoiced with its purchase is invoiced by the job that follows."""
 
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import and_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.billing.actions.parties import ensure_party
 from services.billing.errors import OrderNotFound
-from services.billing.models import Order, OrderOrigin, OrderState
+from services.billing.models import Document, DocumentKind, Order, OrderOrigin, OrderState
 from shared.db import tenant_of, uuid7
 
 
@@ -48,14 +48,16 @@ async def get_order(session: AsyncSession, order_id: UUID, *, party_id: UUID | N
 
 async def list_orders(
     session: AsyncSession, *, party_id: UUID | None, after: tuple[Any, ...] | None, limit: int
-) -> Sequence[Order]:
-    """Return up to `limit + 1` orders, newest first, after (created_at, id)."""
-    statement = select(Order).order_by(Order.created_at.desc(), Order.id.desc()).limit(limit + 1)
+) -> Sequence[tuple[Order, UUID | None]]:
+    """Return up to `limit + 1` orders with their invoices' ids, newest first, after (created_at, id)."""
+    is_invoice = and_(Document.order_id == Order.id, Document.kind == DocumentKind.INVOICE)
+    statement = select(Order, Document.id).join(Document, is_invoice, isouter=True).limit(limit + 1)
+    statement = statement.order_by(Order.created_at.desc(), Order.id.desc())
     if party_id is not None:
         statement = statement.where(Order.party_id == party_id)
     if after is not None:
         statement = statement.where(tuple_(Order.created_at, Order.id) < after)
-    return (await session.execute(statement)).scalars().all()
+    return (await session.execute(statement)).tuples().all()
 
 
 async def due_orders(session: AsyncSession, *, limit: int) -> Sequence[Order]:

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.billing.errors import AddressNotFound, SellerUnknown
+from services.billing.errors import AddressNotFound
 from services.billing.models import AccountParty, Party, Seller
 from shared.db import tenant_of, uuid7
 from shared.http import check_match
@@ -88,14 +88,6 @@ async def buyer_of(session: AsyncSession, party_id: UUID, *, fallback_name: str)
 
 async def find_seller(session: AsyncSession) -> Seller | None:
     return (await session.execute(select(Seller))).scalar_one_or_none()
-
-
-async def get_seller(session: AsyncSession) -> Seller:
-    """Raises SellerUnknown."""
-    seller = await find_seller(session)
-    if seller is None:
-        raise SellerUnknown
-    return seller
 
 
 async def set_seller(session: AsyncSession, *, details: dict[str, Any], if_match: str | None) -> Seller:

@@ -1,16 +1,20 @@
 """HTTP in: the price list and what members buy from it."""
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from services.billing.actions import orders, parties, prices
+from services.billing.actions import orders, parties, prices, purchases
+from services.billing.actions.purchases import Contact
 from services.billing.api.scope import check_everybody, visible_party_id
 from services.billing.errors import AmountTooLarge, MixedCurrencies, OrderNotFound, PriceNotFound
-from services.billing.models import Order, OrderOrigin
+from services.billing.invoicing import find_contact
+from services.billing.models import Order
 from services.billing.schemas import OrderIn, OrderOut, PriceIn, PriceOut, PricePatch
 from shared.auth import CurrentCaller, RoleRequired, Session, requires
+from shared.db import utc_now
 from shared.events.identity import Role
 from shared.http import IfMatch, Page, Paging, set_etag
 from shared.idempotency import Idempotent
@@ -19,6 +23,14 @@ from shared.problems import PreconditionFailed, PreconditionRequired, declared
 router = APIRouter(tags=["billing"])
 STAFF = [requires(Role.MANAGER, Role.ADMIN)]
 MATCH = (PreconditionFailed, PreconditionRequired)
+
+
+async def _contact(request: Request, caller: CurrentCaller) -> Contact | None:
+    return await find_contact(request.app.state.service.internal, caller.tenant_id, caller.account_id)
+
+
+# Stands before the session in a route's parameters: identity is asked before the transaction begins.
+BuyerContact = Annotated[Contact | None, Depends(_contact)]
 
 
 @router.get(
@@ -67,17 +79,16 @@ async def change_price(
     summary="Buy from the price list",
     responses=declared(PriceNotFound, MixedCurrencies, AmountTooLarge),
 )
-async def place_order(body: OrderIn, caller: CurrentCaller, session: Session, once: Idempotent) -> OrderOut:
-    async def buy() -> Order:
-        currency, lines = await prices.priced_lines(session, [line.model_dump() for line in body.lines])
-        made = await orders.place_order(
-            session, caller.account_id, origin=OrderOrigin.PURCHASE, currency=currency, lines=lines
-        )
-        assert made is not None, "a fresh id is nobody else's"
-        return made
-
-    made = await once(buy, lambda order_id: orders.get_order(session, order_id, party_id=None))
-    return OrderOut.model_validate(made)
+async def place_order(
+    body: OrderIn, caller: CurrentCaller, contact: BuyerContact, session: Session, once: Idempotent
+) -> OrderOut:
+    wanted = [line.model_dump() for line in body.lines]
+    made = await once(
+        lambda: purchases.buy(session, caller.account_id, wanted, contact=contact, now=utc_now()),
+        lambda order_id: purchases.get_purchase(session, order_id, party_id=None),
+        made_id=lambda purchase: purchase.order.id,
+    )
+    return _show(made.order, made.invoice_id)
 
 
 @router.get("/orders", summary="Your orders; staff may ask for everybody's", responses=declared(RoleRequired))
@@ -90,11 +101,16 @@ async def list_orders(
         return Page(data=[])
     after = paging.after(datetime, UUID)
     found = await orders.list_orders(session, party_id=party_id, after=after, limit=paging.limit)
-    shown, following = paging.page(found, lambda order: (order.created_at, order.id))
-    return Page(data=[OrderOut.model_validate(order) for order in shown], next_cursor=following)
+    shown, following = paging.page(found, lambda row: (row[0].created_at, row[0].id))
+    return Page(data=[_show(order, invoice_id) for order, invoice_id in shown], next_cursor=following)
 
 
 @router.get("/orders/{order_id}", summary="One order", responses=declared(OrderNotFound))
 async def get_order(order_id: UUID, caller: CurrentCaller, session: Session) -> OrderOut:
     party_id = await visible_party_id(session, caller, OrderNotFound)
-    return OrderOut.model_validate(await orders.get_order(session, order_id, party_id=party_id))
+    found = await purchases.get_purchase(session, order_id, party_id=party_id)
+    return _show(found.order, found.invoice_id)
+
+
+def _show(order: Order, invoice_id: UUID | None) -> OrderOut:
+    return OrderOut.model_validate(order).model_copy(update={"invoice_id": invoice_id})

@@ -12,9 +12,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from services.billing.actions import invoices
+from services.billing.actions import invoices, purchases
 from services.billing.chain import verify_chain
-from services.billing.models import Order
 from services.billing.vat import total_of, vat_of
 from shared.db import utc_now, uuid7
 from shared.events.billing import CreditNoteIssued, InvoiceIssued, InvoicePaid
@@ -69,8 +68,7 @@ async def test_two_hundred_parallel_finalizations_with_rollbacks_leave_no_gap(sh
             fails = rng.random() < 0.2
             try:
                 async with shop.billing.database.transaction(shop.tenant) as session:
-                    order = await session.get_one(Order, order_id)
-                    await invoices.issue_invoice(session, order, buyer={"name": "x"}, language="fr", now=utc_now())
+                    await invoices.issue_invoice(session, order_id, name="x", language="fr", now=utc_now())
                     if fails:
                         raise RuntimeError("rolled back on purpose")
                 return
@@ -293,3 +291,22 @@ async def test_another_space_sees_no_document(shop: Any) -> None:
     stranger = shop.billing.person(await shop.billing.tenant(), Role.ADMIN)
     assert (await stranger.get(f"/documents/{invoice.id}")).status_code == 404
     assert (await stranger.get("/documents", params={"everybody": True})).json()["data"] == []
+
+
+async def test_a_purchase_is_invoiced_in_its_own_transaction_once_identity_has_named_the_buyer(shop: Any) -> None:
+    wanted = [{"price_id": UUID(await shop.price()), "quantity": 2}]
+    async with shop.billing.database.transaction(shop.tenant) as session:
+        contact = ("Ada Example", "en")
+        made = await purchases.buy(session, shop.ada.account_id, wanted, contact=contact, now=utc_now())
+    shown = (await shop.ada.get(f"/orders/{made.order.id}")).json()
+    assert (shown["state"], shown["invoice_id"]) == ("invoiced", str(made.invoice_id))
+    assert (await shop.ada.get("/orders")).json()["data"] == [shown]
+    document = (await shop.ada.get(f"/documents/{made.invoice_id}")).json()
+    assert (document["order_id"], document["open_minor"]) == (shown["id"], 4000)
+    assert document["buyer"] == {"name": "Ada Example"}
+    (event,) = await shop.billing.published(InvoiceIssued, shop.tenant)
+    assert (event.order_id, event.account_id) == (made.order.id, shop.ada.account_id)
+    await shop.billing.run_job("invoice_due_orders")
+    assert len((await shop.ada.get("/documents")).json()["data"]) == 1
+    async with shop.billing.database.transaction(shop.tenant) as session:
+        assert (await verify_chain(session)).broken_at is None
