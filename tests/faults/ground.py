@@ -42,7 +42,7 @@ class Ground:
     async def start(self) -> None:
         self.postbox.start()
         await asyncio.to_thread(self.node.start)
-        self.suite = Processes(self.folder, self.postbox, self.node.url(), roles=("api", "worker"), durable=True)
+        self.suite = await self.make_suite()
         for service in WRITERS:
             self.suite.by_role[service, "api"] = {"COWORK_CRASH": ROLLBACKS}
         await self.suite.start()
@@ -54,6 +54,10 @@ class Ground:
         await self.suite.stop()
         await asyncio.to_thread(self.node.close)
         self.postbox.stop()
+
+    async def make_suite(self) -> Processes:
+        """Return the services, not yet started; the node answers already. A ground of a scenario's own overrides it."""
+        return Processes(self.folder, self.postbox, self.node.url(), roles=("api", "worker"), durable=True)
 
     def load(self) -> Load:
         return Load(self.space, self.cast, self.rooms, self.tickets, self._slots)

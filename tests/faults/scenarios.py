@@ -39,13 +39,16 @@ Fault = Callable[[Run], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`allows_5xx`: something else than the broker is down, so that requests may fail. `in_short`: CI runs it, too."""
+    """`allows_5xx`: something else than the broker is down, so that requests may fail. `in_short`: CI runs it, too.
+
+    `ground` makes what the scenario stands on; scenarios with the same one share it.
+    """
 
     name: str
     fault: Fault
     allows_5xx: bool = False
     in_short: bool = False
-    own_ground: bool = False
+    ground: Callable[[], Ground] = Ground
     # A rule is broken: what the run has to complain of, a key of its line or the beginning of a complaint.
     expects: str | None = None
     drain_seconds: float = DRAIN_SECONDS
@@ -55,14 +58,18 @@ SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(
-    name: str, *, allows_5xx: bool = False, in_short: bool = False, own_ground: bool = False
+    name: str,
+    *,
+    allows_5xx: bool = False,
+    in_short: bool = False,
+    ground: Callable[[], Ground] = Ground,
 ) -> Callable[[Fault], Fault]:
     """Register a fault under the name that `make faults ONLY=name` takes; it returns when the fault is over."""
 
     def register(fault: Fault) -> Fault:
         if name in SCENARIOS:
             raise ValueError(f"declared twice: {name}")
-        SCENARIOS[name] = Scenario(name, fault, allows_5xx, in_short, own_ground)
+        SCENARIOS[name] = Scenario(name, fault, allows_5xx, in_short, ground)
         return fault
 
     return register
