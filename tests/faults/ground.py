@@ -30,7 +30,7 @@ class Ground:
         self.folder = Path(tempfile.mkdtemp(prefix="cowork-faults-"))
         self.folder.chmod(0o755)
         self.postbox = Postbox()
-        self.node = Node()
+        self.node: Node
         self.suite: Processes
         self.space: Space
         self.cast: list[Any] = []
@@ -41,7 +41,7 @@ class Ground:
 
     async def start(self) -> None:
         self.postbox.start()
-        await asyncio.to_thread(self.node.start)
+        await asyncio.to_thread(self.start_broker)
         self.suite = await self.make_suite()
         for service in WRITERS:
             self.suite.by_role[service, "api"] = {"COWORK_CRASH": ROLLBACKS}
@@ -52,8 +52,15 @@ class Ground:
 
     async def stop(self) -> None:
         await self.suite.stop()
-        await asyncio.to_thread(self.node.close)
+        await asyncio.to_thread(self.stop_broker)
         self.postbox.stop()
+
+    def start_broker(self) -> None:
+        self.node = Node()
+        self.node.start()
+
+    def stop_broker(self) -> None:
+        self.node.close()
 
     async def make_suite(self) -> Processes:
         """Return the services, not yet started; the node answers already. A ground of a scenario's own overrides it."""

@@ -9,7 +9,6 @@ from tests.support.clock import clock_off_by
 @scenario("clock-an-hour-off")
 async def clock_an_hour_off(run: Run) -> None:
     """A consumer lives an hour ahead, then a relay an hour behind."""
-    run.restarts = True
     for service, hours in (("notify", 1), ("helpdesk", -1)):
         await _restart(run, service, **clock_off_by(hours))
         await asyncio.sleep(run.times(15, short=5))
