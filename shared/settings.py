@@ -42,7 +42,10 @@ class FileSettings(BaseSettings):
 class SuiteSettings(FileSettings):
     """What all services of one installation share (prefix COWORK_)."""
 
-    amqp_url: SecretStr | None = Field(None, description="RabbitMQ; without it the local transport serves one process")
+    amqp_url: SecretStr | None = Field(
+        None,
+        description="RabbitMQ, a cluster's nodes separated by commas; without it the local transport serves one process",
+    )
     namespace: str = Field("cowork", pattern=r"^[a-z][a-z0-9_-]{0,30}$", description="prefix of exchanges and queues")
     public_url: str = Field("http://127.0.0.1:8000", description="where members reach the gateway")
     files_url: str = Field(description="object store: file:///… or s3://bucket/prefix")

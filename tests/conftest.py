@@ -16,8 +16,8 @@ from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import provision
 from shared import logging
 from shared.events import SERVICES
-from shared.testing import Databases, TokenMint
 from tests.support.broker import delete_queues, find_broker
+from tests.support.testing import Databases, TokenMint
 
 PG = "COWORK_RUN_PG_URL"
 AMQP = "COWORK_RUN_AMQP_URL"

@@ -128,12 +128,7 @@ class AmqpTransport:
             return self._consuming
 
     async def _connect(self, purpose: str) -> AbstractConnection:
-        return await aio_pika.connect(
-            self._url,
-            timeout=CONNECT_SECONDS,
-            heartbeat=HEARTBEAT_SECONDS,
-            client_properties={"connection_name": f"cowork-{purpose}"},
-        )
+        return await connect(self._url, heartbeat=HEARTBEAT_SECONDS, name=f"cowork-{purpose}")
 
     async def _drop_publishing(self) -> None:
         if self._publishing is not None:
@@ -205,10 +200,23 @@ async def _close_quietly(resource: object | None) -> None:
         return
 
 
+async def connect(addresses: str, *, heartbeat: int = HEARTBEAT_SECONDS, name: str = "cowork") -> AbstractConnection:
+    """Connect to the first that answers of one or several addresses, separated by commas (the nodes of a cluster)."""
+    urls = addresses.split(",")
+    for url in urls:
+        try:
+            return await aio_pika.connect(
+                url, timeout=CONNECT_SECONDS, heartbeat=heartbeat, client_properties={"connection_name": name}
+            )
+        except BROKER_ERRORS:
+            if url == urls[-1]:
+                raise
+    raise AssertionError("unreachable")
+
+
 async def declare(url: str, *, namespace: str, subscriptions: dict[str, list[str]]) -> None:
     """Declare every service's queues and bindings: the one-shot topology job."""
-    connection = await aio_pika.connect(url, timeout=CONNECT_SECONDS)
-    async with connection:
+    async with await connect(url) as connection:
         for service, types in subscriptions.items():
             channel = await connection.channel()
             await declare_queue(channel, namespace, service, types)

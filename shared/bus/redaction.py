@@ -46,6 +46,27 @@ async def redact_tenant(session: AsyncSession, tenant_id: UUID, *, keep_types: C
     return _count(await session.execute(_empty(update(event_log).where(about, event_log.c.position.not_in(unrelayed)))))
 
 
+def tenant_redaction(step: str, *, keep_types: Collection[str]) -> tuple[str, str]:
+    """Return what `redact_tenant` does to the log as SQL for a walk, of all but `:held` accounts.
+
+    The first statement returns where the first and the last row lie, the second works on the rows of the SQL condition
+    `step` and returns (changed, 0).
+    """
+    kept = ", ".join(f"'{one}'" for one in sorted(keep_types))
+    about = (
+        "tenant_id = current_setting('cowork.tenant')::uuid AND subject_ids <> '{}' AND redact_on_relay = 0"
+        f" AND NOT subject_ids && :held AND type NOT IN ({kept})"
+    )
+    waits = "EXISTS (SELECT FROM outbox o WHERE o.position = l.position)"
+    emptied = "data = NULL, key = NULL, subject_ids = '{}', redacted_at = now()"
+    change = (
+        f"WITH emptied AS (UPDATE event_log l SET {emptied} WHERE {step} AND {about} AND NOT {waits} RETURNING 1),"
+        f" later AS (UPDATE event_log l SET redact_on_relay = 1 WHERE {step} AND {about} AND {waits} RETURNING 1)"
+        " SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM later), 0"
+    )
+    return f"SELECT min(ctid), max(ctid) FROM event_log WHERE {about}", change
+
+
 def _empty(statement: Update) -> Update:
     return statement.values(data=None, key=None, subject_ids=EMPTY, redacted_at=text("now()"))
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-BeforeErasure = Callable[[AsyncSession, Sequence[UUID], bool], Awaitable[None]]
+BeforeErasure = Callable[[AsyncSession, Sequence[UUID]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,14 @@ PLATFORM_STORES = (
 
 @dataclass(frozen=True, slots=True)
 class PersonalData:
-    """`before_erasure(session, account_ids, is_tenant)` runs first in the erasing transaction.
+    """What follows from the domain (cancel upcoming reservations) before anything of a person goes.
 
-    It does what follows from the domain (cancel upcoming reservations); a whole tenant publishes no per-account
-    events. `stores` names what the service holds besides tables.
+    `before_erasure(session, account_ids)` runs first in the transaction that erases these accounts.
+    `before_tenant_erasure(session, held_ids)` runs once before the first rows of a whole tenant go; it spares the
+    accounts under a legal hold and publishes no per-account events. `stores` names what the service holds besides
+    tables.
     """
 
     before_erasure: BeforeErasure | None = None
+    before_tenant_erasure: BeforeErasure | None = None
     stores: tuple[Store, ...] = ()

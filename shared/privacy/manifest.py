@@ -125,6 +125,9 @@ def _faults(table: Table) -> Iterator[str]:
             yield f"{where}: erased to NULL, but NOT NULL"
         if isinstance(found, PersonRef) and found.scope is not None and found.scope not in marks:
             yield f"{where}: its surrogate's scope {found.scope} is no column"
+    names_people = isinstance(mark, Subject) or any(isinstance(found, PersonRef) for found in marks.values())
+    if names_people and table.name not in OWN_STORES and "tenant_id" not in marks:
+        yield f"{table.name}: names people, but no tenant whose end takes them along"
     if isinstance(mark, Subject):
         yield from _subject_faults(table, mark, marks)
 

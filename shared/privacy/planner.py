@@ -1,4 +1,4 @@
-"""The erasure plan: set-based statements derived from the marks, the same for one account and for a tenant's batch.
+"""The erasure plan: set-based statements derived from the marks, for accounts and for a whole tenant.
 
 Every rule carries its own proof: its statement returns how many rows it changed and how many of them are not clean
 afterwards, and a query in the same transaction counts what the rules have left.
@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +22,7 @@ from sqlalchemy.types import Uuid
 from shared.events.erasure import RetainedRows, RuleCount
 from shared.events.identity import ContentChoice
 from shared.privacy.manifest import Manifest
-from shared.privacy.rules import RetainRule, Rule, accounts_of, files_of, orphan_files_of, retained_of, rules_of
+from shared.privacy.rules import RetainRule, Rule, Walk, accounts_of, files_of, retained_of, rules_of
 from shared.privacy.tables import OWN_STORES
 
 
@@ -38,7 +40,6 @@ class Plan:
     """A service's rules in the order in which they run, its files, what it retains and where accounts are named."""
 
     files: tuple[str, ...]
-    orphan_files: tuple[str, ...]
     rules: tuple[Rule, ...]
     retained: tuple[RetainRule, ...]
     accounts: tuple[str, ...]
@@ -49,7 +50,6 @@ class Plan:
         tables = [table for table in reversed(manifest.tables) if table.name not in OWN_STORES]
         return cls(
             files=tuple(statement for table in tables for statement in files_of(table)),
-            orphan_files=tuple(statement for table in tables for statement in orphan_files_of(table)),
             rules=tuple(rule for table in tables for rule in rules_of(table)),
             retained=tuple(rule for table in tables for rule in retained_of(table)),
             accounts=tuple(statement for table in tables for statement in accounts_of(table)),
@@ -64,12 +64,10 @@ class Plan:
         """
         # Fresh and never stored: afterwards nobody, we included, can tell whose surrogate is whose.
         bound = _bind(accounts, salt=secrets.token_bytes(32), remove=content is ContentChoice.REMOVE, case=case_id)
-        async with exempt(session):
-            for statement in self.files:
-                await session.execute(*_prepared(statement, bound))
+        async with erasing(session):
             # What a map leads to goes, and is counted, while the map still knows the person.
-            mapped = await _run([rule for rule in self.rules if rule.is_mapped], session, bound)
-            return mapped + await _run([rule for rule in self.rules if not rule.is_mapped], session, bound)
+            mapped = await _run([rule for rule in self.rules if rule.is_mapped], self.files, session, bound)
+            return mapped + await _run([rule for rule in self.rules if not rule.is_mapped], (), session, bound)
 
     async def remaining(self, session: AsyncSession, accounts: Sequence[UUID]) -> list[RuleCount]:
         """Run every rule's post-condition; return the rules that still find something."""
@@ -83,73 +81,109 @@ class Plan:
     async def retained_of_tenant(self, session: AsyncSession) -> list[RetainedRows]:
         return [row for rule in self.retained for row in await _kept(session, rule, rule.of_tenant, {})]
 
-    async def erase_orphans(self, session: AsyncSession, case_id: UUID) -> None:
-        """Erase, in a tenant that goes, the rows of persons who have no account (a buyer entered by hand)."""
-        bound = _bind([], salt=secrets.token_bytes(32), remove=True, case=case_id)
-        async with exempt(session):
-            for statement in self.orphan_files:
-                await session.execute(*_prepared(statement, bound))
-            for rule in self.rules:
-                if rule.orphans is not None:
-                    await session.execute(*_prepared(rule.orphans, bound))
-
     async def tenant_remaining(self, session: AsyncSession) -> list[RuleCount]:
         """Count, in the transaction's tenant, erasable personal values and references that are still there."""
-        return await _found(session, ((rule.name, rule.tenant_remaining) for rule in self.rules), {})
+        return await _found(session, ((rule.name, rule.walk.remaining) for rule in self.rules), {})
 
-    async def list_accounts(self, session: AsyncSession, case_id: UUID) -> int:
-        """Note every account id that the transaction's tenant holds as work of a case; return how many accounts wait.
+    @property
+    def walks(self) -> list[tuple[str, Walk]]:
+        """The rules' walks by name, in the order in which they run."""
+        ordered = sorted(self.rules, key=lambda rule: not rule.is_mapped)
+        return [(rule.name, rule.walk) for rule in ordered]
 
-        Accounts under a legal hold stay out. Surrogates are listed, as nothing marks them but their version, and
-        not counted.
-        """
-        insert = (
-            "INSERT INTO erasure_subjects (case_id, account_id) SELECT :case, named.account_id"
-            f" FROM ({' UNION '.join(self.accounts)}) AS named (account_id)"
-            " WHERE NOT EXISTS (SELECT FROM holds h WHERE h.account_id = named.account_id"
-            " AND h.tenant_id = current_setting('cowork.tenant')::uuid) ON CONFLICT DO NOTHING"
-        )
-        waiting = (
-            "SELECT count(*) FROM erasure_subjects WHERE case_id = :case AND substr(account_id::text, 15, 1) <> '4'"
-        )
-        await session.execute(*_prepared(insert, {"case": case_id}))
-        return int(await session.scalar(*_prepared(waiting, {"case": case_id})) or 0)
+    async def locate(
+        self, session: AsyncSession, walk: Walk, held: Sequence[UUID]
+    ) -> tuple[int, int] | tuple[None, None]:
+        """Return the first and the last block in which a walk finds something to change, or (None, None)."""
+        first, last = (await session.execute(*_prepared(walk.locate, {"held": list(held)}))).one()
+        return (None, None) if first is None else (first[0], last[0])
+
+    async def change(
+        self, session: AsyncSession, name: str, walk: Walk, held: Sequence[UUID], *, case_id: UUID, blocks: range
+    ) -> int:
+        """Take a walk through these blocks; return how many rows changed. Raises ErasureIncomplete."""
+        bound = {"low": (blocks.start, 0), "high": (blocks.stop, 0), "held": list(held), "case": case_id}
+        for statement in walk.files:
+            await session.execute(*_prepared(statement, bound))
+        changed, unclean = (await session.execute(*_prepared(walk.erase, bound))).one()
+        if unclean:
+            raise ErasureIncomplete(name, unclean)
+        return int(changed)
+
+    async def forget_order(self, session: AsyncSession, held: Sequence[UUID]) -> None:
+        """Forget in which order news of the tenant's accounts came; that table knows no tenant."""
+        named = f"SELECT id::text FROM ({' UNION '.join(self.accounts)}) AS named (id) WHERE id <> ALL(:held)"
+        forget = f"DELETE FROM watermarks WHERE key IN ({named}) AND EXISTS (SELECT FROM watermarks)"
+        await session.execute(*_prepared(forget, {"held": list(held)}))
+
+    async def count_accounts(self, session: AsyncSession) -> int:
+        """Count the accounts that the transaction's tenant still names, held ones too; surrogates are none."""
+        # Distinct ids of a large tenant: in memory rather than in files.
+        await session.execute(text("SET LOCAL work_mem = '32MB'"))
+        counted = f"SELECT count(*) FROM ({' UNION '.join(self.accounts)}) AS named (id)"
+        return int(await session.scalar(text(f"{counted} WHERE substr(id::text, 15, 1) <> '4'")) or 0)
 
 
 @asynccontextmanager
-async def _set(session: AsyncSession, setting: str, value: str, afterwards: str) -> AsyncIterator[None]:
-    """Change a setting for the body. When that raises, the rollback of transaction or savepoint resets it."""
-    change = text("SELECT set_config(:setting, :value, true)")
-    await session.execute(change, {"setting": setting, "value": value})
-    yield
-    await session.execute(change, {"setting": setting, "value": afterwards})
+async def _set(session: AsyncSession, **settings: tuple[str, str]) -> AsyncIterator[None]:
+    """Give settings (value, value afterwards) for the body. When that raises, the rollback resets them."""
+    for index in (0, 1):
+        calls = ", ".join(f"set_config('{name}', '{values[index]}', true)" for name, values in settings.items())
+        await session.execute(text(f"SELECT {calls}"))
+        if index == 0:
+            yield
 
 
 def exempt(session: AsyncSession) -> AbstractAsyncContextManager[None]:
     """Let the body rewrite rows of erased people; the guards are back before anything else of the transaction runs."""
-    return _set(session, "cowork.erasing", "on", "")
+    return _set(session, **{"cowork.erasing": ("on", "")})
 
 
-def by_index(session: AsyncSession) -> AbstractAsyncContextManager[None]:
-    """Let the body find people by index, however many.
+def erasing(session: AsyncSession) -> AbstractAsyncContextManager[None]:
+    """Like `exempt`, and people are found by index, however many.
 
-    Personal columns have no statistics, so PostgreSQL takes a thousand accounts for most of a table and reads it
+    Personal columns have no statistics, so PostgreSQL takes some accounts for a large part of a table and reads it
     all; the indexes that `protection` derives are right, whatever it estimates.
     """
-    return _set(session, "enable_seqscan", "off", "on")
+    return _set(session, **{"cowork.erasing": ("on", ""), "enable_seqscan": ("off", "on")})
 
 
-async def _run(rules: Sequence[Rule], session: AsyncSession, bound: dict[str, Any]) -> list[RuleCount]:
+async def _run(
+    rules: Sequence[Rule], files: Sequence[str], session: AsyncSession, bound: dict[str, Any]
+) -> list[RuleCount]:
     counts = []
-    for rule in rules:
-        changed, unclean = (await session.execute(*_prepared(rule.erase, bound))).one()
-        if unclean:
-            raise ErasureIncomplete(rule.name, unclean)
-        if changed:
-            counts.append(RuleCount(rule=rule.name, count=changed))
+    for together in _rounds(rules) or [()]:
+        script = _script(together, tuple(files))
+        files = ()
+        if script is None:
+            continue
+        for number, changed, unclean in await session.execute(*_prepared(script, bound)):
+            rule = together[number]
+            if unclean:
+                raise ErasureIncomplete(rule.name, unclean)
+            if changed:
+                counts.append(RuleCount(rule=rule.name, count=changed))
     if left := await _remaining(rules, session, bound):
         raise ErasureIncomplete(left[0].rule, left[0].count)
     return counts
+
+
+def _rounds(rules: Sequence[Rule]) -> list[tuple[Rule, ...]]:
+    """Put rules together that can run in one statement, each table once in each: none sees what another has changed."""
+    by_table = [tuple(of_table) for _, of_table in groupby(rules, key=lambda rule: rule.table)]
+    most = max(map(len, by_table), default=0)
+    return [tuple(rules[n] for rules in by_table if n < len(rules)) for n in range(most)]
+
+
+@lru_cache(maxsize=256)
+def _script(rules: tuple[Rule, ...], files: tuple[str, ...]) -> str | None:
+    """One statement for several rules: a row (number, changed, unclean) each. The files are those of before it."""
+    parts = [f"file{n} AS ({statement})" for n, statement in enumerate(files)]
+    parts += [f"rule{n} AS ({rule.erase})" for n, rule in enumerate(rules)]
+    counts = [f"SELECT {n}, count(*), count(*) FILTER (WHERE NOT clean) FROM rule{n}" for n, _ in enumerate(rules)] or [
+        "SELECT 0, 0, 0 WHERE false"
+    ]
+    return f"WITH {', '.join(parts)} {' UNION ALL '.join(counts)}" if parts else None
 
 
 async def _remaining(rules: Sequence[Rule], session: AsyncSession, bound: dict[str, Any]) -> list[RuleCount]:
@@ -180,7 +214,7 @@ def _bind(accounts: Sequence[UUID], **more: Any) -> dict[str, Any]:
     return {"accounts": list(accounts), **more}
 
 
-_TYPES: dict[str, Any] = {"accounts": ARRAY(Uuid), "salt": LargeBinary, "case": Uuid}
+_TYPES: dict[str, Any] = {"accounts": ARRAY(Uuid), "held": ARRAY(Uuid), "salt": LargeBinary, "case": Uuid}
 
 
 def _prepared(statement: str, bound: dict[str, Any]) -> tuple[TextClause, dict[str, Any]]:

@@ -183,4 +183,4 @@ def _owner(mark: Subject) -> str:
 
 
 # Stores that erasure itself writes about erased people, or that take late messages in.
-_UNGUARDED = frozenset({"erasures", "erasure_subjects", "holds", "revoked_sessions"})
+_UNGUARDED = frozenset({"erasures", "holds", "revoked_sessions"})

@@ -1,6 +1,7 @@
 """From marks to SQL: one rule per table or reference, each with the statement that erases and the counts that prove it.
 
-Every condition is over the table's columns and `:accounts`; row security adds the tenant.
+Every condition is over the table's columns and `:accounts`, or `:held` where a whole tenant goes; row security adds
+the tenant.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 from sqlalchemy import Column, Table
 from sqlalchemy.types import Uuid
 
+from shared.db import PLATFORM
 from shared.privacy.manifest import column_mark, table_mark
 from shared.privacy.marks import Erase, Link, Personal, PersonRef, Row, Subject
 
@@ -17,21 +19,37 @@ from shared.privacy.marks import Erase, Link, Personal, PersonRef, Row, Subject
 # amounts stay) in words that their author chose to leave behind.
 CONTACTS = r"[\w.%+-]+@[\w.-]+\w|(?:\+|\m0|\()[0-9]?(?:[ ().-]{0,2}[0-9]){8,14}"
 MASK = "•••"
+# One step of a walk: the rows that lie between two addresses.
+STEP = "ctid >= CAST(:low AS tid) AND ctid < CAST(:high AS tid)"
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How a rule goes through a whole tenant, in the order in which the rows lie, but for those of `:held` accounts.
+
+    `locate` returns the first and the last row's address that `erase` would change; `erase` works on the addresses
+    from `:low` to below `:high` and returns (changed, unclean); `files` note, before it, the files of the same rows.
+    `remaining` counts what names anybody in the tenant, held or not.
+    """
+
+    locate: str
+    erase: str
+    remaining: str
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`erase` returns (changed, unclean); `remaining` counts what still names one of the accounts.
+    """`erase` changes rows and returns for each whether it is `clean`; `remaining` counts what still names the accounts.
 
-    `tenant_remaining` counts what names anybody in a tenant; `orphans` erases what no account leads to, when the
-    whole tenant goes. `is_mapped`: a map leads to the person, so the rule runs and is checked while the map is there.
+    `is_mapped`: a map leads to the person, so the rule runs and is checked while the map is there.
     """
 
     name: str
+    table: str
     erase: str
     remaining: str
-    tenant_remaining: str
-    orphans: str | None = None
+    walk: Walk
     is_mapped: bool = False
 
 
@@ -47,12 +65,16 @@ class RetainRule:
 
 @dataclass(frozen=True, slots=True)
 class _Emptied:
-    """A column's erased value and the proof of it; `chosen` says that only REMOVE empties it."""
+    """A column's erased value and the proof of it; `chosen` says that only REMOVE empties it.
+
+    `in_tenant` is the value where the whole tenant goes, if it differs.
+    """
 
     column: str
     value: str
     proof: str
     chosen: bool = False
+    in_tenant: str | None = None
 
 
 def rules_of(table: Table) -> Iterator[Rule]:
@@ -88,13 +110,6 @@ def files_of(table: Table) -> Iterator[str]:
     mark = table_mark(table)
     if isinstance(mark, Subject):
         yield from _noted_files(table, _unless_retained(mark, owner_condition(mark)))
-
-
-def orphan_files_of(table: Table) -> Iterator[str]:
-    """Note every file that a tenant's rows still name when its accounts are gone."""
-    mark = table_mark(table)
-    if isinstance(mark, Subject):
-        yield from _noted_files(table, _unless_retained(mark, "true"))
 
 
 def _noted_files(table: Table, condition: str) -> Iterator[str]:
@@ -147,12 +162,13 @@ def _deleted(table: Table, mark: Subject) -> Rule:
     mine = _unless_retained(mark, owner_condition(mark))
     has_orphans = mark.via is None and table.columns[mark.column].nullable
     anybodys = _unless_retained(mark, f"{mark.column} IS NOT NULL" if has_orphans else "true")
+    delete = f"DELETE FROM {table.name} WHERE"
     return Rule(
         name=table.name,
-        erase=_counted(f"DELETE FROM {table.name} WHERE {mine} RETURNING 1", clean="true"),
+        table=table.name,
+        erase=f"{delete} {mine} RETURNING true AS clean",
         remaining=f"SELECT count(*) FROM {table.name} WHERE {mine}",
-        tenant_remaining=f"SELECT count(*) FROM {table.name} WHERE {anybodys}",
-        orphans=f"DELETE FROM {table.name} WHERE {anybodys}",
+        walk=_walk(table, delete, anybodys, owner=mark, has_files=True),
         is_mapped=mark.via is not None,
     )
 
@@ -164,7 +180,6 @@ def _cleared(table: Table, mark: Subject) -> Rule | None:
     changes = [change for column in own if (change := _emptied(column, mark)) is not None]
     if not changes:
         return None
-    assignments = ", ".join(f"{change.column} = {change.value}" for change in changes)
     asked = _all_of(f"NOT :remove OR {change.proof}" if change.chosen else change.proof for change in changes)
     always = _all_of(change.proof for change in changes if not change.chosen)
     emptied = _all_of(change.proof for change in changes)
@@ -172,14 +187,33 @@ def _cleared(table: Table, mark: Subject) -> Rule | None:
     # The row's own reference to its person goes, too; where a map leads to it, only its values tell.
     is_released = mark.column in {change.column for change in changes}
     touched, left = (mine, mine) if is_released else (f"{mine} AND NOT ({emptied})", f"{mine} AND NOT ({always})")
-    update = f"UPDATE {table.name} SET {assignments}"
+    assignments = ", ".join(f"{change.column} = {change.value}" for change in changes)
+    in_tenant = ", ".join(f"{change.column} = {change.in_tenant or change.value}" for change in changes)
+    update = f"UPDATE {table.name} SET"
     return Rule(
         name=f"{table.name}.{'+'.join(change.column for change in changes)}"[:64],
-        erase=_counted(f"{update} WHERE {touched} RETURNING ({asked}) AS clean", clean="clean"),
+        table=table.name,
+        erase=f"{update} {assignments} WHERE {touched} RETURNING ({asked}) AS clean",
         remaining=f"SELECT count(*) FROM {table.name} WHERE {left}",
-        tenant_remaining=f"SELECT count(*) FROM {table.name} WHERE NOT ({emptied})",
-        orphans=f"{update} WHERE NOT ({emptied})",
+        walk=_walk(table, f"{update} {in_tenant} WHERE", f"NOT ({emptied})", owner=mark, clean=emptied, has_files=True),
         is_mapped=mark.via is not None,
+    )
+
+
+def _walk(
+    table: Table, change: str, condition: str, *, owner: Subject, clean: str = "true", has_files: bool = False
+) -> Walk:
+    """Turn a statement about anybody's rows into steps over the tenant's rows."""
+    held = owner_condition(owner).replace(":accounts", ":held")
+    mine = f"({condition}){_of_tenant(table, 'AND')}"
+    walked = f"{mine} AND ({held}) IS NOT TRUE"
+    step = f"{STEP} AND {walked}"
+    return Walk(
+        locate=f"SELECT min(ctid), max(ctid) FROM {table.name} WHERE {walked}",
+        erase=f"WITH changed AS ({change} {step} RETURNING ({clean}) AS clean)"
+        " SELECT count(*), count(*) FILTER (WHERE NOT clean) FROM changed",
+        remaining=f"SELECT count(*) FROM {table.name} WHERE {mine}",
+        files=tuple(_noted_files(table, _unless_retained(owner, step))) if has_files else (),
     )
 
 
@@ -195,18 +229,24 @@ def _emptied(column: Column[Any], table_mark: Subject) -> _Emptied | None:
             return _Emptied(name, literal(constant), f"{name} = {literal(constant)}")
         case Personal(erase=Erase.BY_CHOICE):
             masked = f"regexp_replace({name}, '{CONTACTS}', '{MASK}', 'g')"
-            return _Emptied(name, f"CASE WHEN :remove THEN NULL ELSE {masked} END", f"{name} IS NULL", chosen=True)
+            by_choice = f"CASE WHEN :remove THEN NULL ELSE {masked} END"
+            return _Emptied(name, by_choice, f"{name} IS NULL", chosen=True, in_tenant="NULL")
         case Personal(erase=Erase.RETAIN) if retention is not None and retention.when != "true":
             kept = f"CASE WHEN {retention.when} THEN {name} END"
             return _Emptied(name, kept, f"({retention.when}) OR {name} IS NULL")
         case PersonRef(erase=Erase.SURROGATE, scope=str(scope)):
-            return _Emptied(name, _surrogate(name, scope), _is_surrogate(name))
+            # Nobody reads the threads of a tenant that goes: there, no two rows need to agree on their author.
+            return _Emptied(name, _surrogate(name, scope), _is_surrogate(name), in_tenant=_any_surrogate(name))
         case _:
             return None
 
 
 def _surrogate(name: str, scope: str) -> str:
     return f"surrogate(:salt, {scope}::text, {name})"
+
+
+def _any_surrogate(name: str) -> str:
+    return f"CASE WHEN {name} IS NOT NULL THEN gen_random_uuid() END"
 
 
 def _is_surrogate(name: str) -> str:
@@ -217,32 +257,33 @@ def _is_surrogate(name: str) -> str:
 def _second_person(table: Table, column: Column[Any]) -> Rule:
     mark, name = column_mark(column), column.name
     assert isinstance(mark, PersonRef)
-    mine, left = f"{name} = ANY(:accounts)", f"{name} IS NOT NULL"
+    mine, named = f"{name} = ANY(:accounts)", f"{name} IS NOT NULL"
+    change = in_tenant = f"UPDATE {table.name} SET {name} = NULL WHERE"
     if mark.erase is Erase.DELETE_ROW:
-        erase = f"DELETE FROM {table.name} WHERE {mine} RETURNING 1"
+        change = in_tenant = f"DELETE FROM {table.name} WHERE"
     elif mark.erase is Erase.SURROGATE:
-        erase = f"UPDATE {table.name} SET {name} = {_surrogate(name, str(mark.scope))} WHERE {mine} RETURNING 1"
-        left = f"NOT ({_is_surrogate(name)})"
-    else:
-        erase = f"UPDATE {table.name} SET {name} = NULL WHERE {mine} RETURNING 1"
+        change = f"UPDATE {table.name} SET {name} = {_surrogate(name, str(mark.scope))} WHERE"
+        in_tenant = f"UPDATE {table.name} SET {name} = {_any_surrogate(name)} WHERE"
+        named = f"NOT ({_is_surrogate(name)})"
     return Rule(
         name=f"{table.name}.{name}",
-        erase=_counted(erase, clean="true"),
+        table=table.name,
+        erase=f"{change} {mine} RETURNING true AS clean",
         remaining=f"SELECT count(*) FROM {table.name} WHERE {mine}",
-        tenant_remaining=f"SELECT count(*) FROM {table.name} WHERE {left}{_of_tenant(table, 'AND')}",
+        walk=_walk(table, in_tenant, named, owner=Subject(name, Row.KEEP)),
     )
 
 
 def _of_tenant(table: Table, glue: str) -> str:
-    """Platform tables know no row security, and some no tenant: those are emptied by account, not counted by tenant."""
-    if "tenant_id" in table.columns:
-        return f" {glue} tenant_id = current_setting('cowork.tenant')::uuid"
-    return f" {glue} false"
+    """Platform tables know no row security; one without a tenant would be left alone (the manifest has a fault then)."""
+    if table.metadata is not PLATFORM:
+        return ""
+    return (
+        f" {glue} tenant_id = current_setting('cowork.tenant')::uuid"
+        if "tenant_id" in table.columns
+        else f" {glue} false"
+    )
 
 
 def _all_of(conditions: Iterator[str]) -> str:
     return " AND ".join(f"({condition})" for condition in conditions) or "true"
-
-
-def _counted(statement: str, *, clean: str) -> str:
-    return f"WITH touched AS ({statement}) SELECT count(*), count(*) FILTER (WHERE NOT ({clean})) FROM touched"

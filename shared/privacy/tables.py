@@ -66,19 +66,14 @@ erasures = Table(
     Column("retained", JSONB, nullable=False, server_default=text("'[]'"), info=not_personal("grounds, dates, counts")),
     Column("done", Integer, nullable=False, server_default=text("0"), info=not_personal("progress")),
     Column("total", Integer, nullable=False, server_default=text("0"), info=not_personal("progress")),
+    # A tenant's: which walk is under way, the block from which it goes on (NULL: not begun), and its last one.
+    Column("step", Integer, nullable=True, info=not_personal("progress")),
+    Column("next_block", BigInteger, nullable=True, info=not_personal("progress")),
+    Column("last_block", BigInteger, nullable=True, info=not_personal("progress")),
     Column("started_at", _INSTANT, nullable=False, server_default=text("now()"), info=not_personal("instant")),
     Column("worked_at", _INSTANT, nullable=False, server_default=text("now()"), info=not_personal("instant")),
     Column("answered_at", _INSTANT, nullable=True, info=not_personal("instant")),
     info=no_subject("erasure cases and their answers"),
-)
-
-# The accounts of a tenant that are still to be erased; empty when the case is answered.
-erasure_subjects = Table(
-    "erasure_subjects",
-    PLATFORM,
-    Column("case_id", Uuid, primary_key=True, info=not_personal("case")),
-    Column("account_id", Uuid, primary_key=True, info=person_ref(erase=Erase.DELETE_ROW)),
-    info=no_subject("work list of a tenant erasure"),
 )
 
 file_deletions = Table(
@@ -105,6 +100,6 @@ holds = Table(
 OWN_STORES = frozenset(
     {
         "event_log", "outbox", "inbox", "inbox_waiting", "inbox_parked", "watermarks", "leases", "scheduled_jobs",
-        "tenants", "tombstone_key", "tombstones", "erasures", "erasure_subjects", "file_deletions", "holds",
+        "tenants", "tombstone_key", "tombstones", "erasures", "file_deletions", "holds",
     }
 )  # fmt: skip

@@ -9,9 +9,9 @@ import asyncpg
 from sqlalchemy.event import listen
 
 from shared.db import Database, uuid7
-from shared.testing import SQLALCHEMY_SCHEME
 from tests.bench.stand import Stand
 from tests.bench.wires import TYPE, WRITER
+from tests.support.testing import SQLALCHEMY_SCHEME
 
 TENANT = uuid7()
 _LOG = (

@@ -8,13 +8,13 @@ from services.billing.app import create_service
 from services.billing.settings import Settings
 from shared.db import utc_now
 from shared.settings import SuiteSettings
-from shared.testing import ServiceUnderTest, TokenMint
 from tests.bench.costs import Meter, memory_mb
 from tests.bench.figures import Figure, Goal, Rounds, at_least, at_most, bench, hammer, interleaved
 from tests.bench.raw_billing import RawBilling, place_due_orders
 from tests.bench.space import Space, open_space
 from tests.bench.stand import Stand
 from tests.bench.wire import Wires, prepared
+from tests.support.testing import ServiceUnderTest, TokenMint
 
 CLIENTS = 32
 SHOPPERS = 8

@@ -17,11 +17,11 @@ from shared.bus.wake import Notifier
 from shared.bus.worker import BusWorker
 from shared.db import Database, after_commit, uuid7
 from shared.events.feed import PostPublished
-from shared.testing import SQLALCHEMY_SCHEME, wait_for
 from tests.bench.backlogs import TENANT, Store
 from tests.bench.figures import Figure, Sample, at_most, bench, interleaved
 from tests.bench.stand import Stand
 from tests.bench.wires import READER, WRITER, Wire, publish_raw
+from tests.support.testing import SQLALCHEMY_SCHEME, wait_for
 
 EVENTS = 60
 PER_SECOND = 50

@@ -6,9 +6,9 @@ import jwt
 
 from shared.auth import ALGORITHM, AUDIENCE, ISSUER, TokenVerifier
 from shared.db import uuid7
-from shared.testing import TokenMint
 from tests.bench.figures import Figure, Sample, bench, interleaved, timed
 from tests.bench.stand import Stand
+from tests.support.testing import TokenMint
 
 
 @bench("tokens")

@@ -19,10 +19,10 @@ from deploy.servers import HttpServer
 from deploy.suite import settings_class
 from shared.db import uuid7
 from shared.settings import SuiteSettings
-from shared.testing import DatabaseUrls, TokenMint
 from tests.bench.profile import Profile
 from tests.bench.stand import Stand
 from tests.support.suites import free_port
+from tests.support.testing import DatabaseUrls, TokenMint
 
 READY_SECONDS = 30
 KEYS = "COWORK_BENCH_KEYS"

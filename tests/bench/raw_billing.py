@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 from uuid_utils.compat import uuid7
 
-from shared.testing import SQLALCHEMY_SCHEME
+from tests.support.testing import SQLALCHEMY_SCHEME
 
 LINES = [{"text": "Pass journée", "quantity": 1, "unit_minor": 2400, "vat_rate_bp": 2000, "nature": "services"}]
 VAT = [{"rate_bp": 2000, "base_minor": 2000, "vat_minor": 400, "gross_minor": 2400}]

@@ -23,8 +23,8 @@ from starlette.routing import Route
 from uuid_utils.compat import uuid7
 
 from deploy.servers import HttpServer
-from shared.testing import SQLALCHEMY_SCHEME
 from tests.support.suites import free_port
+from tests.support.testing import SQLALCHEMY_SCHEME
 
 CONNECTIONS = 8
 OPEN = """

@@ -12,10 +12,10 @@ import asyncpg
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import provision
 from shared.events import SERVICES
-from shared.testing import Databases
 from tests.support.broker import Broker, find_broker
 from tests.support.postbox import Postbox
 from tests.support.suites import Processes
+from tests.support.testing import Databases
 
 
 class Stand:

@@ -8,7 +8,7 @@ import pytest
 
 from shared.events import SERVICES
 from shared.settings import SuiteSettings
-from shared.testing import Databases, ServiceUnderTest, TokenMint
+from tests.support.testing import Databases, ServiceUnderTest, TokenMint
 
 Start = Callable[..., Awaitable[ServiceUnderTest]]
 

@@ -14,7 +14,7 @@ from schemathesis.core import NOT_SET
 from shared.db import uuid7
 from shared.events import SERVICES
 from shared.events.identity import Role
-from shared.testing import ServiceUnderTest, TokenMint
+from tests.support.testing import ServiceUnderTest, TokenMint
 
 EXAMPLES_PER_ROUTE = 6
 SECRETS = {"key_secret": "k" * 48, "operator_secret": "o" * 24, "ledger_key": "l" * 48}

@@ -15,7 +15,7 @@ from shared.auth import Session, revoked_sessions
 from shared.db import utc_now, uuid7
 from shared.internal import CalledInTransaction, Internal
 from shared.settings import SuiteSettings
-from shared.testing import Databases, Person, ServiceUnderTest, TokenMint
+from tests.support.testing import Databases, Person, ServiceUnderTest, TokenMint
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from services.booking.models import Location
 from shared.bus.tables import inbox
 from shared.db import Database, fetch, uuid7
-from shared.testing import Databases
+from tests.support.testing import Databases
 
 REFUSE = "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'CW401'; END $$"
 

@@ -6,8 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import aio_pika
-
+from shared.bus.amqp import connect
 from tests.support.debian import install_debian, may_install
 from tests.support.rabbitmq import DEBIAN_BIN, Node, answers
 
@@ -87,8 +86,7 @@ def _installed_now() -> Broker | None:
 
 async def delete_queues(url: str, namespace: str, services: Iterable[str]) -> None:
     """Leave a broker that others use as it was: delete what a namespace's tests have declared."""
-    connection = await aio_pika.connect(url, timeout=10)
-    async with connection:
+    async with await connect(url) as connection:
         for service in services:
             for kind in ("in", "dead"):
                 channel = await connection.channel()

@@ -7,7 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
-from sqlalchemy import update
+from sqlalchemy import Update, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.booking.actions.slots import Slot, blocked_by, check_slot, nearest_free, price_of
@@ -208,18 +208,25 @@ async def cancel_upcoming(
     session: AsyncSession, accounts: Sequence[UUID], *, reason: CancelReason, now: datetime
 ) -> Sequence[Reservation]:
     """Cancel what these accounts have not begun to use, with full refund; return it."""
-    statement = (
-        update(Reservation)
-        .where(Reservation.account_id.in_(accounts), Reservation.state.in_(UPCOMING), Reservation.starts_at > now)
-        .values(
-            state=State.CANCELLED,
-            cancelled_for=reason,
-            refund_minor=Reservation.price_minor,
-            version=Reservation.version + 1,
-        )
-        .returning(Reservation)
-    )
-    return (await session.execute(statement)).scalars().all()
+    theirs = _cancel_unused(reason, now=now).where(Reservation.account_id.in_(accounts))
+    return (await session.execute(theirs.returning(Reservation))).scalars().all()
+
+
+async def cancel_all_upcoming(
+    session: AsyncSession, spared: Sequence[UUID], *, reason: CancelReason, now: datetime
+) -> None:
+    """Cancel what nobody but `spared` accounts has begun to use, with full refund."""
+    await session.execute(_cancel_unused(reason, now=now).where(Reservation.account_id.not_in(spared)))
+
+
+def _cancel_unused(reason: CancelReason, *, now: datetime) -> Update:
+    unused = update(Reservation).where(Reservation.state.in_(UPCOMING), Reservation.starts_at > now)
+    return unused.values(
+        state=State.CANCELLED,
+        cancelled_for=reason,
+        refund_minor=Reservation.price_minor,
+        version=Reservation.version + 1,
+    ).execution_options(synchronize_session=False)
 
 
 async def publish_cancelled(session: AsyncSession, cancelled: Sequence[Reservation], reason: CancelReason) -> None:

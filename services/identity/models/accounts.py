@@ -123,7 +123,7 @@ class PastPassword(TenantRow, Base):
 
     __tablename__ = "past_passwords"
     __table_args__ = (
-        Index("ix_past_passwords_tenant_id_account_id", "tenant_id", "account_id", "replaced_at"),
+        Index("ix_past_passwords_account_id", "account_id", "replaced_at"),
         {"info": subject("account_id", row=Row.DELETE)},
     )
 
@@ -203,7 +203,7 @@ class Deactivation(TenantRow, Base):
     requested_by: Mapped[UUID | None] = mapped_column(info=person_ref(erase=Erase.NULL))
     requested_at: Mapped[datetime] = mapped_column(info=own("account.deactivation"))
     link_id: Mapped[UUID] = mapped_column(
-        ForeignKey("links.id", ondelete="CASCADE"), info=not_personal("the last mail's link")
+        ForeignKey("links.id", ondelete="CASCADE"), index=True, info=not_personal("the last mail's link")
     )
     settle_by: Mapped[datetime] = mapped_column(info=not_personal("instant"))
     undo_until: Mapped[datetime | None] = mapped_column(info=not_personal("instant"))

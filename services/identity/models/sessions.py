@@ -18,7 +18,7 @@ class SessionRow(TenantRow, Base):
 
     __tablename__ = "sessions"
     __table_args__ = (
-        Index("ix_sessions_tenant_id_account_id", "tenant_id", "account_id"),
+        Index("ix_sessions_account_id", "account_id"),
         {"info": subject("account_id", row=Row.DELETE, sweep=Sweep("30 days unused", "expires_at < :now"))},
     )
 
@@ -40,7 +40,7 @@ class Link(TenantRow, Base):
 
     __tablename__ = "links"
     __table_args__ = (
-        Index("ix_links_tenant_id_account_id", "tenant_id", "account_id"),
+        Index("ix_links_account_id", "account_id"),
         {
             "info": subject(
                 "account_id",
@@ -89,7 +89,7 @@ class SecurityEntry(TenantRow, Base):
 
     __tablename__ = "security_entries"
     __table_args__ = (
-        Index("ix_security_entries_tenant_id_account_id", "tenant_id", "account_id", "happened_at", "id"),
+        Index("ix_security_entries_account_id", "account_id", "happened_at", "id"),
         {
             "info": subject(
                 "account_id",

@@ -12,7 +12,7 @@ from services.billing.models import Document, OrderOrigin
 from services.billing.settings import Settings
 from shared.db import utc_now
 from shared.events.identity import Role
-from shared.testing import Person, ServiceUnderTest
+from tests.support.testing import Person, ServiceUnderTest
 
 SELLER = {"legal_name": "Canal SAS", "street": "1 quai", "postcode": "75010", "city": "Paris", "siren": "123456789"}
 ADDRESS = {"name": "Nora Example", "street": "7 rue Oubliée", "postcode": "75011", "city": "Paris", "country": "FR"}

@@ -12,7 +12,7 @@ from services.booking.app import create_service
 from services.booking.settings import Settings
 from shared.db import utc_now
 from shared.events.identity import Role
-from shared.testing import Person, ServiceUnderTest
+from tests.support.testing import Person, ServiceUnderTest
 
 
 @dataclass

@@ -11,7 +11,7 @@ from services.feed.settings import Settings
 from shared.auth import Caller
 from shared.db import utc_now, uuid7
 from shared.events.identity import Role
-from shared.testing import Person, ServiceUnderTest
+from tests.support.testing import Person, ServiceUnderTest
 
 
 @dataclass

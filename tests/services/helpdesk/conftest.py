@@ -9,7 +9,7 @@ import pytest
 from services.helpdesk.app import create_service
 from services.helpdesk.settings import Settings
 from shared.events.identity import Role
-from shared.testing import Person, ServiceUnderTest
+from tests.support.testing import Person, ServiceUnderTest
 
 
 @dataclass

@@ -10,8 +10,8 @@ import pytest
 
 from services.identity.app import create_service
 from services.identity.settings import Settings
-from shared.testing import Person, ServiceUnderTest
 from tests.services.identity.door import OPERATOR, PASSWORD, SERVICES, Space
+from tests.support.testing import Person, ServiceUnderTest
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 
 from shared.events.identity import LinkIssued, LinkPurpose
-from shared.testing import Person, ServiceUnderTest
+from tests.support.testing import Person, ServiceUnderTest
 
 OPERATOR = "operator-secret-of-the-tests"
 PASSWORD = "Violet-Rhubarb-42!"

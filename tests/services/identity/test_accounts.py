@@ -9,8 +9,8 @@ from sqlalchemy import text
 from services.identity.keyring import OVERLAP, delete_retired, rotate_if_old
 from shared.db import utc_now
 from shared.events.identity import AccountRolesChanged, LinkPurpose, Role, TenantChanged, TenantRegistered
-from shared.testing import Person
 from tests.services.identity.door import OPERATOR, PASSWORD, Space
+from tests.support.testing import Person
 
 _KEYS = text("SELECT signs_from, retires_at FROM signing_keys ORDER BY signs_from")
 

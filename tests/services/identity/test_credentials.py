@@ -11,8 +11,8 @@ from services.identity.actions.expiry import warn_of_expiring_passwords
 from services.identity.password_rules import weaknesses
 from shared.db import utc_now
 from shared.events.identity import LinkPurpose, PasswordExpiring, SecurityAlerted, SecurityKind
-from shared.testing import Person
 from tests.services.identity.door import PASSWORD, Space
+from tests.support.testing import Person
 
 NEW = "Saffron-Quince-58?"
 

@@ -22,10 +22,10 @@ from shared.events.identity import (
 )
 from shared.events.notify import LinkSettled, MailOutcome
 from shared.privacy import retention
-from shared.testing import Person
 from tests.services.identity.door import PASSWORD, Space, profile
 from tests.services.identity.test_credentials import NEW, add_factor, change
 from tests.services.identity.test_members import photo
+from tests.support.testing import Person
 
 ACCOUNT_ERASED, TENANT_ERASED, _ = RECEIPTS["identity"]
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from PIL import Image
 
-from shared.testing import Person
 from tests.services.identity.door import Space, profile
+from tests.support.testing import Person
 
 
 async def fill(person: Person, **fields: Any) -> dict[str, Any]:

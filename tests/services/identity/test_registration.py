@@ -4,8 +4,8 @@ import asyncio
 import time
 
 from shared.events.identity import AccountRegistered, LinkPurpose
-from shared.testing import Person
 from tests.services.identity.door import PASSWORD, Space
+from tests.support.testing import Person
 
 
 async def test_a_member_registers_with_address_and_password_only(space: Space) -> None:

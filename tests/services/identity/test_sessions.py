@@ -11,8 +11,8 @@ from services.identity.throttle import Counters, check_patience, count_failure
 from shared.auth import ALGORITHM, AUDIENCE, ISSUER
 from shared.db import utc_now
 from shared.events.identity import SecurityAlerted, SecurityKind, SessionsRevoked
-from shared.testing import Person
 from tests.services.identity.door import PASSWORD, SAFARI, Space
+from tests.support.testing import Person
 
 
 async def refreshed(space: Space, token: str) -> Any:

@@ -33,7 +33,7 @@ from shared.events.identity import (
     SecurityKind,
 )
 from shared.events.privacy import ConsentChanged, ConsentPurpose, PolicyPublished
-from shared.testing import Person, ServiceUnderTest
+from tests.support.testing import Person, ServiceUnderTest
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from shared.events.privacy import (
     RequestOpened,
 )
 from shared.privacy import retention
-from shared.testing import Person, ServiceUnderTest
+from tests.support.testing import Person, ServiceUnderTest
 
 LEDGER = Ledger("l" * 48)
 

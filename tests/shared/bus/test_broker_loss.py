@@ -10,8 +10,8 @@ from shared.bus.contracts import Envelope
 from shared.bus.transport import Delivery, TransportDown
 from shared.db import utc_now, uuid7
 from shared.events.feed import PostPublished
-from shared.testing import wait_for
 from tests.support.rabbitmq import Node
+from tests.support.testing import wait_for
 
 
 @pytest.fixture

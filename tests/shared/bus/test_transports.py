@@ -27,7 +27,7 @@ from shared.bus.worker import BusWorker
 from shared.db import Database, utc_now, uuid7
 from shared.events.feed import PostPublished
 from shared.events.identity import AccountDeactivated, DeactivationReason
-from shared.testing import wait_for
+from tests.support.testing import wait_for
 
 TENANT = uuid7()
 

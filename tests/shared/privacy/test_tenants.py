@@ -53,9 +53,9 @@ async def receipts(world: Any, tenant: UUID) -> list[Any]:
     return [TENANT_ERASED.model_validate(row.data) for row in rows]
 
 
-@pytest.fixture
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.privacy.erasure.BATCH_ACCOUNTS", 1)
+@pytest.fixture(autouse=True)
+def one_piece_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.privacy.walk.TURN_SECONDS", 0)
 
 
 @pytest.fixture
@@ -66,26 +66,31 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
                 monkeypatch.undo()
                 raise Killed
 
-        monkeypatch.setattr("shared.privacy.erasure.crash", crash)
+        for module in ("erasure", "walk"):
+            monkeypatch.setattr(f"shared.privacy.{module}.crash", crash)
 
     return arm
 
 
-@pytest.mark.parametrize("point", ["tenant.before_commit", "erasure.after_files"])
-async def test_a_crash_loses_one_batch_at_most_and_the_next_worker_resumes(
-    world: Any, one_by_one: None, kill_at: Any, point: str
+@pytest.mark.parametrize("point", ["tenant.before_commit", "tenant.after_commit", "erasure.after_files"])
+async def test_a_crash_loses_one_piece_at_most_and_the_next_worker_resumes(
+    world: Any, kill_at: Any, point: str
 ) -> None:
     case_id = await start(world, world.tenant)
-    assert await world.eraser.erase_batch(world.database)
+    for _ in range(2):
+        assert await world.eraser.erase_batch(world.database)
+    where = "SELECT step FROM erasures WHERE case_id = :c"
+    before = await world.value(where, c=case_id)
     kill_at(point)
     with pytest.raises(Killed):
         await finish(world)
-    done = await world.value("SELECT done FROM erasures WHERE case_id = :c", c=case_id)
-    assert done == (1 if point == "tenant.before_commit" else 2)
+    after = await world.value(where, c=case_id)
+    assert after == {"tenant.before_commit": before, "tenant.after_commit": before + 1}.get(point)
     await finish(world)
     (receipt,) = await receipts(world, world.tenant)
     assert (receipt.outcome, receipt.accounts) == (Outcome.RETAINED, 2)
     assert [(row.rule, row.count) for row in receipt.retained] == [("invoices", 2)]
+    assert {row.rule: row.count for row in receipt.counts}["profiles"] == 2, "what is done twice is counted once"
     assert await world.value("SELECT count(*) FROM profiles") == 0
 
 
@@ -99,20 +104,18 @@ async def test_every_file_goes_before_the_receipt(world: Any) -> None:
     assert len(await receipts(world, world.tenant)) == 1
 
 
-async def test_a_failing_tenant_holds_up_no_other_one(
-    world: Any, one_by_one: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = Plan.run
+async def test_a_failing_tenant_holds_up_no_other_one(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = Plan.change
 
-    async def fail_for_ours(self: Plan, session: Any, accounts: Any, **more: Any) -> Any:
+    async def fail_for_ours(self: Plan, session: Any, *rest: Any, **more: Any) -> Any:
         if session.info["tenant_id"] == world.tenant:
             raise Killed
-        return await run(self, session, accounts, **more)
+        return await change(self, session, *rest, **more)
 
-    monkeypatch.setattr(Plan, "run", fail_for_ours)
+    monkeypatch.setattr(Plan, "change", fail_for_ours)
     await start(world, world.tenant)
     await start(world, world.elsewhere)
-    for _ in range(8):
+    for _ in range(60):
         try:
             await world.eraser.erase_batch(world.database)
         except Killed:
@@ -122,12 +125,12 @@ async def test_a_failing_tenant_holds_up_no_other_one(
     assert await receipts(world, world.tenant) == []
 
 
-async def test_two_tenants_take_turns(world: Any, one_by_one: None) -> None:
+async def test_two_tenants_take_turns(world: Any) -> None:
     first, second = await start(world, world.tenant), await start(world, world.elsewhere)
-    await world.eraser.erase_batch(world.database)
-    await world.eraser.erase_batch(world.database)
-    done = await world.query("SELECT case_id, done FROM erasures")
-    assert {row.case_id: row.done for row in done} == {first: 1, second: 1}
+    for _ in range(6):
+        await world.eraser.erase_batch(world.database)
+    steps = await world.query("SELECT case_id, step FROM erasures")
+    assert {row.case_id: row.step for row in steps} == {first: 2, second: 2}
 
 
 async def test_what_belongs_to_nobodys_account_goes_too(world: Any) -> None:
@@ -197,7 +200,10 @@ async def test_a_rule_that_does_not_hold_is_answered_and_can_be_asked_again(worl
     await finish(world)
     (failed,) = await receipts(world, world.tenant)
     assert (failed.outcome, [c.rule for c in failed.counts]) == (Outcome.FAILED, ["profiles"])
-    assert await world.value("SELECT count(*) FROM posts WHERE body IS NOT NULL") == 4, "nothing of the batch is kept"
+    assert await world.value("SELECT count(*) FROM profiles") == 2
+    assert await world.value("SELECT count(*) FROM posts WHERE body IS NOT NULL") == 0, (
+        "the other rules have done theirs"
+    )
     await superuser.execute("DROP TRIGGER keep ON profiles")
     await superuser.close()
     async with world.database.transaction(world.tenant) as session:
