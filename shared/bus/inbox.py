@@ -4,7 +4,6 @@ import asyncio
 from enum import StrEnum
 
 import structlog
-from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,9 +13,9 @@ from shared.bus.contracts import Envelope
 from shared.bus.crash import crash
 from shared.bus.outbox import handling
 from shared.bus.parking import park_in
-from shared.bus.tables import inbox, watermarks
+from shared.bus.tables import inbox
 from shared.bus.transport import Delivery
-from shared.db import Database
+from shared.db import Database, fetch
 from shared.telemetry import HANDLED, span
 
 log = structlog.get_logger()
@@ -36,12 +35,16 @@ class _Blocked(Exception):
     """An earlier event of the key is parked."""
 
 
-# One round trip: the tenant, the inbox row (absent = duplicate), and whether the key waits behind a parked event
-# (a duplicate of that event waits, too: the parked runner alone tries it again).
-_OPEN = text(
-    "WITH fresh AS (INSERT INTO inbox (event_id, type) VALUES (:event_id, :type) ON CONFLICT DO NOTHING RETURNING 1)"
-    " SELECT set_config('cowork.tenant', :tenant, true), EXISTS (SELECT FROM fresh),"
-    " EXISTS (SELECT FROM inbox_parked WHERE key = :key)"
+# One round trip: the inbox row (absent = duplicate), and whether the key waits behind a parked event (a duplicate of
+# that event waits, too: the parked runner alone tries it again).
+_OPEN = (
+    "WITH fresh AS (INSERT INTO inbox (event_id, type) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1)"
+    " SELECT EXISTS (SELECT FROM fresh), EXISTS (SELECT FROM inbox_parked WHERE key = $3)"
+)
+_ADVANCE = (
+    "INSERT INTO watermarks (type, key, epoch, version) VALUES ($1, $2, $3, $4) ON CONFLICT (type, key)"
+    " DO UPDATE SET epoch = excluded.epoch, version = excluded.version"
+    " WHERE (watermarks.epoch, watermarks.version) < (excluded.epoch, excluded.version) RETURNING 1"
 )
 
 
@@ -72,7 +75,7 @@ class Inbox:
     async def _attempt(self, envelope: Envelope, delivery: Delivery, *, waits_its_turn: bool) -> Outcome:
         try:
             async with asyncio.timeout(self._handling_seconds):
-                async with self._database.transaction() as session:
+                async with self._database.transaction(envelope.tenant_id) as session:
                     return await self._react(session, envelope, delivery, waits_its_turn=waits_its_turn)
         except _Blocked:
             async with self._database.transaction() as session:
@@ -88,14 +91,7 @@ class Inbox:
         self, session: AsyncSession, envelope: Envelope, delivery: Delivery, *, waits_its_turn: bool
     ) -> Outcome:
         crash("consumer.before_inbox")
-        parameters = {
-            "event_id": envelope.id,
-            "type": envelope.type,
-            "tenant": str(envelope.tenant_id),
-            "key": envelope.key,
-        }
-        _, is_fresh, is_blocked = (await session.execute(_OPEN, parameters)).one()
-        session.info["tenant_id"] = envelope.tenant_id
+        [(is_fresh, is_blocked)] = await fetch(session, _OPEN, envelope.id, envelope.type, envelope.key)
         if is_fresh and is_blocked and waits_its_turn and not self._consumers.overtakes(envelope.type):
             raise _Blocked
         if is_fresh:
@@ -125,12 +121,4 @@ class Inbox:
 
 async def _advance(session: AsyncSession, envelope: Envelope) -> bool:
     """Raise the key's watermark; False when something newer was seen already."""
-    row = {"type": envelope.type, "key": envelope.key, "epoch": envelope.epoch, "version": envelope.version}
-    statement = upsert(watermarks).values(row)
-    newer = (watermarks.c.epoch < envelope.epoch) | (
-        (watermarks.c.epoch == envelope.epoch) & (watermarks.c.version < envelope.version)
-    )
-    statement = statement.on_conflict_do_update(
-        index_elements=["type", "key"], set_={"epoch": envelope.epoch, "version": envelope.version}, where=newer
-    )
-    return (await session.execute(statement.returning(watermarks.c.key))).scalar() is not None
+    return bool(await fetch(session, _ADVANCE, envelope.type, envelope.key, envelope.epoch, envelope.version))

@@ -4,14 +4,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus.contracts import Envelope
 from shared.bus.tables import inbox_waiting
 from shared.bus.transport import Deliver, Delivery
-from shared.db import Database
+from shared.db import Database, fetch
 
 POLL_SECONDS = 1.0
 
@@ -67,7 +67,7 @@ class LocalTransport:
 
     def _delivery(self, service: str, position: int, body: bytes, held: set[int]) -> Delivery:
         async def settle(session: AsyncSession) -> None:
-            await session.execute(delete(inbox_waiting).where(inbox_waiting.c.position == position))
+            await fetch(session, "DELETE FROM inbox_waiting WHERE position = $1", position)
 
         async def acknowledge() -> None:
             held.discard(position)

@@ -11,14 +11,13 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus import Consumers, Envelope
 from shared.bus.inbox import Inbox
 from shared.bus.lanes import Lanes
 from shared.bus.transport import Delivery
-from shared.db import utc_now, uuid7
+from shared.db import fetch, utc_now, uuid7
 from shared.events.feed import PostPublished
 from shared.telemetry import configure_tracing
 from tests.bench.backlogs import TENANT, Cost, Store
@@ -31,17 +30,15 @@ CONCURRENCY = 4
 INBOXES = (10_000, 100_000, 1_000_000)
 OPEN = (
     "WITH fresh AS (INSERT INTO inbox (event_id, type) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1)"
-    " SELECT set_config('cowork.tenant', $3, true), EXISTS (SELECT FROM fresh),"
-    " EXISTS (SELECT FROM inbox_parked WHERE key = $4 AND event_id <> $1)"
+    " SELECT EXISTS (SELECT FROM fresh), EXISTS (SELECT FROM inbox_parked WHERE key = $3)"
 )
 COUNT_UP = "UPDATE tallies SET posts = posts + 1 WHERE post_id = $1"
-_COUNT_UP = text(COUNT_UP.replace("$1", ":post_id"))
 consumers = Consumers(READER)
 
 
 @consumers.on(PostPublished)
 async def count_up(session: AsyncSession, event: PostPublished) -> None:
-    await session.execute(_COUNT_UP, {"post_id": event.post_id})
+    await fetch(session, COUNT_UP, event.post_id)
 
 
 class Reader:
@@ -82,10 +79,11 @@ class Reader:
             opening, counting = await connection.prepare(OPEN), await connection.prepare(COUNT_UP)
             for message in waiting:
                 body = orjson.loads(message)
-                async with connection.transaction():
-                    opened = await opening.fetchrow(body["id"], body["type"], body["tenant"], body["subject"])
-                    if opened[1] and not opened[2]:
-                        await counting.fetch(body["data"]["post_id"])
+                await connection.execute(f"BEGIN; SELECT set_config('cowork.tenant', '{body['tenant']}', true)")
+                opened = await opening.fetchrow(body["id"], body["type"], body["subject"])
+                if opened[0] and not opened[1]:
+                    await counting.fetch(body["data"]["post_id"])
+                await connection.execute("COMMIT")
 
         return await timed(self.count, lambda: asyncio.gather(*map(worker, pool)))
 

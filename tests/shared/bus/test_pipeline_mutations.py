@@ -27,16 +27,14 @@ def expect(pipeline: Pipeline, counterexample: str) -> None:
 
 
 def test_an_inbox_that_forgets_what_it_handled_applies_twice(pipeline: Pipeline, monkeypatch: Any) -> None:
-    always_fresh = str(inbox._OPEN).replace("EXISTS (SELECT FROM fresh)", "true")
-    monkeypatch.setattr(inbox, "_OPEN", text(always_fresh))
+    always_fresh = inbox._OPEN.replace("EXISTS (SELECT FROM fresh)", "true")
+    monkeypatch.setattr(inbox, "_OPEN", always_fresh)
     expect(pipeline, "I3")
 
 
 def test_a_parked_event_that_does_not_block_its_key_is_overtaken(pipeline: Pipeline, monkeypatch: Any) -> None:
-    never_blocked = str(inbox._OPEN).replace(
-        "FROM inbox_parked WHERE", "FROM inbox_parked WHERE event_id = :event_id AND"
-    )
-    monkeypatch.setattr(inbox, "_OPEN", text(never_blocked))
+    never_blocked = inbox._OPEN.replace("FROM inbox_parked WHERE", "FROM inbox_parked WHERE event_id = $1 AND")
+    monkeypatch.setattr(inbox, "_OPEN", never_blocked)
     expect(pipeline, "I4")
 
 

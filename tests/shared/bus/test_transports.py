@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.bus import Consumers, Envelope, publish
+from shared.bus import Consumers, Envelope, handling, publish, publish_all
 from shared.bus.amqp import AmqpTransport
 from shared.bus.contracts import MAX_EVENT_BYTES
 from shared.bus.local import LocalTransport
@@ -151,6 +151,34 @@ async def test_deliveries_repeated_three_times_have_one_effect(desk: Desk) -> No
 async def _is_empty(database: Database) -> bool:
     async with database.transaction() as session:
         return not await session.scalar(select(func.count()).select_from(outbox))
+
+
+async def test_a_backlog_of_several_batches_keeps_each_key_in_order(desk: Desk) -> None:
+    order: dict[str, list[int]] = defaultdict(list)
+
+    async def note(session: AsyncSession, event: PostPublished) -> None:
+        envelope = handling.get()
+        assert isinstance(envelope, Envelope)
+        order[envelope.key].append(envelope.version)
+
+    desk.consumers.on(PostPublished)(note)
+    # One key fills more than a batch, so that the next batch begins with a key that is in flight.
+    busy, others = uuid7(), [uuid7() for _ in range(40)]
+    for start in range(0, 300, 50):
+        async with desk.feed.transaction(TENANT) as session:
+            await publish_all(session, [(_posted(busy), version + 1) for version in range(start, start + 50)])
+    for version in range(1, 11):
+        async with desk.feed.transaction(TENANT) as session:
+            await publish_all(session, [(_posted(other), version) for other in others])
+    async with desk.running():
+        await wait_for(lambda: _has(desk.notify, inbox, 700), seconds=30)
+        await wait_for(lambda: _is_empty(desk.feed))
+    assert order.pop(str(busy)) == list(range(1, 301))
+    assert list(order.values()) == [list(range(1, 11))] * 40
+
+
+def _posted(post_id: UUID) -> PostPublished:
+    return PostPublished(tenant_id=TENANT, post_id=post_id, author_id=uuid7(), is_announcement=False)
 
 
 async def test_a_failing_key_is_parked_and_blocks_only_itself(desk: Desk) -> None:
@@ -304,8 +332,6 @@ async def test_nothing_is_lost_doubled_or_reordered_under_random_failures(desk: 
     order: dict[str, list[int]] = defaultdict(list)
 
     async def stumble(session: AsyncSession, event: PostPublished) -> None:
-        from shared.bus import handling
-
         if rng.random() < 0.1:
             raise ValueError("stumbled")
         envelope = handling.get()
