@@ -13,7 +13,7 @@ from shared.bus.tables import leases, outbox
 from shared.bus.wake import Notifier, listen
 from shared.db import Database, uuid7
 from shared.events.feed import PostPublished
-from shared.testing import wait_for
+from tests.support.testing import wait_for
 
 TENANT = uuid7()
 
