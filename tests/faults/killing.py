@@ -5,14 +5,10 @@ import random
 import subprocess
 from collections.abc import Sequence
 
-from tests.faults.scenarios import Run
+from tests.faults.scenarios import NotReached, Run
 
 REACHED_WITHIN_SECONDS = 60
 CRASHED = 70
-
-
-class NotReached(RuntimeError):
-    """A process has not come by its crash point: the scenario would show nothing."""
 
 
 async def kill_at(run: Run, service: str, role: str, points: Sequence[str], *, times: int, latest: int = 4) -> None:

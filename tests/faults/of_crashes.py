@@ -5,8 +5,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from tests.faults.ground import WRITERS
-from tests.faults.killing import CRASHED, NotReached, kill_at
-from tests.faults.scenarios import Run, scenario
+from tests.faults.killing import CRASHED, kill_at
+from tests.faults.scenarios import NotReached, Run, scenario
 
 EACH = 20
 WRITING = ("publish.before_log", "publish.before_outbox", "publish.before_commit", "publish.after_commit")

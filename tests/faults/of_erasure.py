@@ -3,7 +3,6 @@
 import asyncio
 from uuid import UUID, uuid4
 
-from shared.privacy.erasure import BATCH_ACCOUNTS
 from tests.faults.killing import kill_at
 from tests.faults.scenarios import Run, scenario
 from tests.support.spaces import PASSWORD, Space, crowd, open_space
@@ -14,6 +13,7 @@ ERASERS = ("booking", "feed", "helpdesk", "notify")
 IN_BATCHES = ("tenant.before_commit", "tenant.after_commit")
 SWEEPING = ("sweep.before_commit", "sweep.after_commit")
 LEAVERS = 6
+CROWD = 1000
 COMPLETED_SECONDS = 120
 
 
@@ -47,7 +47,7 @@ async def crash_tenant_batch(run: Run) -> None:
     """Another tenant goes; identity and feed end in each batch, before and after its commit."""
     other = await open_space(run.suite)
     times = run.times(EACH // 2, short=1)
-    await crowd(other, (times + 3) * BATCH_ACCOUNTS)
+    await crowd(other, CROWD * times)
     answer = await other.client.call(
         "PUT", "/identity/v1/tenant/deactivation", {"confirmation": other.slug}, by=other.alma
     )
