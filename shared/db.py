@@ -16,9 +16,11 @@ import asyncpg
 import structlog
 from asyncpg.transaction import Transaction
 from sqlalchemy import DateTime, MetaData, Uuid
+from sqlalchemy.event import listens_for
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
 from uuid_utils.compat import uuid7 as _uuid7
 
 from shared.privacy.marks import not_personal
@@ -35,6 +37,10 @@ NAMING = {
 
 # Tables that every service's database holds (bus, tombstones, idempotency, schedule …).
 PLATFORM = MetaData(naming_convention=NAMING)
+
+# An answer that takes longer does not come: without a limit, a connection that is half-open would hold its task for ever.
+# Twice what a reaction may take, so that a reaction which hangs is told from a database that is silent.
+ANSWER_SECONDS = 60.0
 
 # True while this task holds a transaction: a network call in it would keep row locks for its whole duration.
 in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
@@ -127,7 +133,14 @@ class _Joined:
 class Database:
     """One service's application pool; `transaction` is the only way to a session."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, application_name: str = "cowork") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        application_name: str = "cowork",
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -139,10 +152,12 @@ class Database:
             # Bound values are personal data: they must not reach an error text or a log.
             hide_parameters=True,
             connect_args={
+                "command_timeout": answer_seconds,
                 "server_settings": {"application_name": application_name, "jit": "off"},
                 "connection_class": Driver,
             },
         )
+        listens_for(self.engine.sync_engine, "close")(_hang_up)
         # Set by the relay: called after the commit of a transaction that has published.
         self.wake_relay: AfterCommit | None = None
 
@@ -169,6 +184,11 @@ class Database:
             yield session
             with _as_database_error():
                 await (session.commit() if session.in_transaction() else driver.end(keep=True))
+        except (TimeoutError, DBAPIError) as error:
+            if isinstance(getattr(error, "orig", error), TimeoutError):
+                # What does not answer is lost, and with it all that the pool has: they share its network.
+                await self.engine.dispose()
+            raise
         finally:
             in_transaction.set(False)
             await _release(connection, driver, session)
@@ -197,9 +217,14 @@ class Database:
         await self.engine.dispose()
 
 
+def _hang_up(connection: Any, _: ConnectionPoolEntry) -> None:
+    """Close without a goodbye: a silent server would be waited for once for each connection of the pool."""
+    connection.driver_connection.terminate()
+
+
 async def _release(connection: AsyncConnection, driver: Driver, session: AsyncSession) -> None:
     """Roll back what was not committed and give the connection back; even a cancelled request does so to the end."""
-    if session.in_transaction() or driver.is_opening or driver.is_in_transaction() or driver.is_closed():
+    if session.in_transaction() or driver.is_closed() or driver.is_opening or driver.is_in_transaction():
         await asyncio.shield(_clean_up(connection, driver, session))
     await connection.close()
 
@@ -209,7 +234,7 @@ async def _clean_up(connection: AsyncConnection, driver: Driver, session: AsyncS
         await (session.close() if session.in_transaction() else driver.end(keep=False))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, DBAPIError) as error:
         log.info("database.rollback_lost", exc_info=error)
-    if driver.is_opening or driver.is_in_transaction() or driver.is_closed():
+    if driver.is_closed() or driver.is_opening or driver.is_in_transaction():
         await connection.invalidate()
 
 

@@ -66,6 +66,8 @@ async def listen(database: Database, wake: Callable[[], Coroutine[Any, Any, None
                 await driver.add_listener(CHANNEL, notified)
                 while not driver.is_closed():
                     await asyncio.sleep(RECONNECT_SECONDS)
+                    # Who only listens does not notice that nobody can speak to it any more.
+                    await connection.execute(text("SELECT 1"))
         except (DBAPIError, OSError) as error:
             log.info("relay.listen_lost", exc_info=error)
         await asyncio.sleep(RECONNECT_SECONDS)
