@@ -164,8 +164,11 @@ async def test_a_reset_cuts_the_next_chunk_in_two_and_both_ends(server: Server, 
     writer.write(b"halfgone")
     with pytest.raises(ConnectionResetError):
         await asyncio.wait_for(reader.read(), 5)
+    # Each end learns of it in its own time.
+    async with asyncio.timeout(5):
+        while not server.reset:
+            await asyncio.sleep(0.01)
     assert bytes(server.got) == b"wholehalf"
-    assert server.reset
     newcomer = await connect(proxy)
     server.echoes = True
     assert await echo(newcomer, b"next") == b"next"
