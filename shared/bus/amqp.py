@@ -76,7 +76,8 @@ class AmqpTransport:
             async def receive(message: AbstractIncomingMessage) -> None:
                 deliver(_delivery(message))
 
-            await queue.consume(receive)
+            # A queue whose leader is lost may never answer: then everything begins anew.
+            await queue.consume(receive, timeout=PUBLISH_SECONDS)
             await ended
         except BROKER_ERRORS as error:
             raise TransportDown from error
@@ -91,7 +92,8 @@ class AmqpTransport:
         try:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=10)
-            queue = await channel.get_queue(dead_name)
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                queue = await channel.get_queue(dead_name)
             async with queue.iterator() as messages:
                 async for message in messages:
                     await park(message.body)

@@ -33,15 +33,16 @@ async def _bury(run: Run, count: int) -> None:
     connection = await aio_pika.connect(run.ground.node.url())
     async with connection:
         channel = await connection.channel()
+        await channel.set_qos(prefetch_count=1)
         queue = await channel.get_queue(living)
-        for _ in range(count):
-            message = await queue.get(fail=False, timeout=20)
-            while message is None:
-                await asyncio.sleep(0.1)
-                message = await queue.get(fail=False, timeout=20)
-            again = aio_pika.Message(message.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-            await channel.default_exchange.publish(again, dead)
-            await message.ack()
+        async with queue.iterator() as messages:
+            async for message in messages:
+                again = aio_pika.Message(message.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+                await channel.default_exchange.publish(again, dead)
+                await message.ack()
+                count -= 1
+                if count == 0:
+                    break
 
 
 async def _keep_retrying(run: Run) -> None:
