@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import aio_pika
 import structlog
 from aio_pika import DeliveryMode
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError, DeliveryError
 from aiormq import Channel, spec
 from aiormq.exceptions import AMQPError as WireError
@@ -71,7 +71,7 @@ class AmqpTransport:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=limit)
             queue = await declare_queue(channel, self._namespace, service, types)
-            ended = _ended(connection, channel)
+            ended = await _ended(connection, channel)
 
             async def receive(message: AbstractIncomingMessage) -> None:
                 deliver(_delivery(message))
@@ -179,8 +179,11 @@ def _is_lost(connection: AbstractConnection) -> bool:
     return connection.is_closed or not connection.connected.is_set()
 
 
-def _ended(connection: AbstractConnection, channel: object) -> "asyncio.Future[None]":
-    """A future that ends with the connection or the channel, so that no consumer falls silent."""
+async def _ended(connection: AbstractConnection, channel: AbstractChannel) -> "asyncio.Future[None]":
+    """A future that ends with the connection, the channel or the consumer, so that none falls silent.
+
+    The broker cancels a consumer and leaves its channel open when the queue is deleted or its leader moves.
+    """
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def end(*_: object) -> None:
@@ -188,7 +191,10 @@ def _ended(connection: AbstractConnection, channel: object) -> "asyncio.Future[N
             ended.set_result(None)
 
     connection.close_callbacks.add(end)
-    channel.close_callbacks.add(end)  # type: ignore[attr-defined]
+    channel.close_callbacks.add(end)
+    underlay = await channel.get_underlay_channel()
+    assert isinstance(underlay, Channel)
+    underlay.on_consumer_cancel_callbacks.add(end)
     return ended
 
 

@@ -55,3 +55,30 @@ async def test_a_consumer_and_a_publisher_come_back_after_their_broker_was_kille
     await wait_for(lambda: len(seen) >= 3, seconds=30)
     consuming.cancel()
     await transport.close()
+
+
+async def test_a_consumer_comes_back_after_its_queue_was_deleted(node: Node) -> None:
+    subscriptions = {"notify": [PostPublished.type]}
+    transport = AmqpTransport(node.url(), namespace="gone", subscribed=subscriptions["notify"])
+    ended = 0
+
+    async def consume() -> None:
+        nonlocal ended
+        while True:
+            try:
+                await transport.consume("notify", subscriptions["notify"], lambda _: None, limit=10)
+            except TransportDown:
+                ended += 1
+                await asyncio.sleep(0.1)
+
+    async def consumers() -> int:
+        found = await asyncio.to_thread(node.queues, "consumers")
+        return int(found["gone.notify.in"]["consumers"]) if "gone.notify.in" in found else 0
+
+    consuming = asyncio.create_task(consume())
+    await wait_for(consumers, seconds=30)
+    await asyncio.to_thread(node.delete_queue, "gone.notify.in")
+    await wait_for(lambda: ended, seconds=10)
+    await wait_for(consumers, seconds=30)
+    consuming.cancel()
+    await transport.close()
