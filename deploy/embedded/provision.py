@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-EXTENSIONS = ("btree_gist", "pg_trgm", "unaccent")
+EXTENSIONS = ("btree_gin", "btree_gist", "pg_trgm", "unaccent")
 
 
 @dataclass(frozen=True, slots=True)

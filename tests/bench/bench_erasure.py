@@ -51,9 +51,9 @@ async def tenant_erasure(stand: Stand) -> Sequence[Figure]:
     accounts, tenant_id = stand.many(100_000, least=1000), uuid7()
     urls = {service: (await stand.databases.clone(service)).app for service in SERVICES}
     names = {service: url.rsplit("/", 1)[1] for service, url in urls.items()}
-    await _each(lambda service: _fill(stand, names[service], service, tenant_id, accounts))
+    await _each(lambda service: fill(stand, names[service], service, tenant_id, accounts))
     copies = {service: await _copy(stand, names[service]) for service in SERVICES}
-    ours = await timed(accounts, lambda: _each(lambda service: _erase(service, urls[service], tenant_id)))
+    ours = await timed(accounts, lambda: _each(lambda service: erase(service, urls[service], tenant_id)))
     hand = await timed(accounts, lambda: _each(lambda service: _by_hand(stand, copies[service], service, tenant_id)))
     for service in SERVICES:
         assert await _state(stand, names[service], service) == await _state(stand, copies[service], service), service
@@ -67,7 +67,7 @@ async def _each(work: Callable[[str], Awaitable[None]]) -> None:
     await asyncio.gather(*(work(service) for service in SERVICES))
 
 
-async def _fill(stand: Stand, database: str, service: str, tenant_id: UUID, accounts: int) -> None:
+async def fill(stand: Stand, database: str, service: str, tenant_id: UUID, accounts: int) -> None:
     connection = await asyncpg.connect(stand.postgres.admin_url, database=database)
     await populate(connection, service, tenant_id, accounts=accounts)
     await connection.close()
@@ -80,7 +80,7 @@ async def _copy(stand: Stand, database: str) -> str:
     return f"{database}_copy"
 
 
-async def _erase(service: str, url: str, tenant_id: UUID) -> None:
+async def erase(service: str, url: str, tenant_id: UUID) -> None:
     """Run the service's own eraser from the tenant's deactivation to the receipt."""
     assert url.startswith(SQLALCHEMY_SCHEME)
     module = importlib.import_module(f"services.{service}.personal_data")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.feed.actions.mentions import add_mentions
@@ -72,7 +72,5 @@ async def list_comments(
     await get_post(session, post_id)
     statement = select(Comment).where(Comment.thread_id == post_id).limit(limit + 1)
     if after is not None:
-        created_at, id_ = after
-        later = (Comment.created_at > created_at) | ((Comment.created_at == created_at) & (Comment.id > id_))
-        statement = statement.where(later)
+        statement = statement.where(tuple_(Comment.created_at, Comment.id) > after)
     return (await session.execute(statement.order_by(Comment.created_at, Comment.id))).scalars().all()

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, Text, and_, any_, func, literal, or_, select, tuple_
+from sqlalchemy import ARRAY, Select, Text, and_, any_, cast, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from services.identity.actions.tenants import get_settings
 from services.identity.errors import UnknownAccount
@@ -14,8 +15,8 @@ from services.identity.models import Account, AccountState, Profile
 from services.identity.spelling import plain
 from shared.events.identity import Language
 
-# pg_trgm's word similarity from which a misspelt word still finds its member.
-SIMILAR = 0.5
+# So many are looked at by name before the index is asked: a word that many show makes a page of them.
+NEXT_NAMES = 500
 NEUTRAL = {Language.FR: "Membre", Language.EN: "Member"}
 
 
@@ -28,19 +29,54 @@ async def search_members(
     limit: int,
     after: tuple[Any, ...] | None,
 ) -> Sequence[tuple[Account, Profile]]:
-    """Return listed members by name; every word of `query` must be in, or nearly in, what they show."""
-    wanted = _listed().order_by(Profile.sort_name, Profile.account_id).limit(limit)
-    for word in plain(query or "").split():
-        near = func.word_similarity(word, Profile.search_text) >= SIMILAR
-        wanted = wanted.where(or_(Profile.search_text.contains(word, autoescape=True), near))
-    if skill:
-        skills = func.string_to_array(func.lower(func.array_to_string(Profile.skills, "\n")), "\n", type_=ARRAY(Text))
-        wanted = wanted.where(_shows("skills"), literal(skill.lower()) == any_(skills))
-    if department:
-        wanted = wanted.where(_shows("department"), func.lower(Profile.department) == department.lower())
-    if after is not None:
-        wanted = wanted.where(tuple_(Profile.sort_name, Profile.account_id) > after)
-    return [(row.Account, row.Profile) for row in await session.execute(wanted)]
+    """Return listed members by name, every word of `query` in what they show; where nobody is found, nearly in it."""
+    words, shown = plain(query or "").split(), plain(f"{skill or ''} {department or ''}").split()
+    search = _Search(session, skill, department, limit, after)
+    if not words and not shown:
+        return await search.members(Profile)
+    beginning = await search.beginning(words)
+    if len(beginning) == limit:
+        return beginning
+    return await search.indexed(words + shown, []) or await search.indexed(shown, words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One page of the directory, and where it begins."""
+
+    session: AsyncSession
+    skill: str | None
+    department: str | None
+    limit: int
+    after: tuple[Any, ...] | None
+
+    async def beginning(self, words: Sequence[str]) -> Sequence[tuple[Account, Profile]]:
+        """Return who is found among the next names: what many show is found there, and there is no need for all."""
+        names = self._from(select(Profile), Profile).order_by(Profile.sort_name, Profile.account_id).limit(NEXT_NAMES)
+        profile = aliased(Profile, names.subquery())
+        return await self.members(profile, *(profile.search_text.contains(word, autoescape=True) for word in words))
+
+    async def indexed(self, contained: Sequence[str], near: Sequence[str]) -> Sequence[tuple[Account, Profile]]:
+        """Return who shows all words of `contained`, and all of `near` or nearly so: the index knows who they are."""
+        ids = func.members_like(cast(contained, ARRAY(Text)), cast(near, ARRAY(Text))).column_valued("found")
+        return await self.members(Profile, Profile.account_id.in_(select(ids)))
+
+    async def members(self, profile: Any, *conditions: Any) -> Sequence[tuple[Account, Profile]]:
+        wanted = self._from(_listed(profile).where(*conditions), profile)
+        if self.skill:
+            lowered = func.lower(func.array_to_string(profile.skills, "\n"))
+            skills = func.string_to_array(lowered, "\n", type_=ARRAY(Text))
+            wanted = wanted.where(_shows(profile, "skills"), literal(self.skill.lower()) == any_(skills))
+        if self.department:
+            is_there = func.lower(profile.department) == self.department.lower()
+            wanted = wanted.where(_shows(profile, "department"), is_there)
+        page = wanted.order_by(profile.sort_name, profile.account_id).limit(self.limit)
+        return [(account, shown) for account, shown in await self.session.execute(page)]
+
+    def _from(self, wanted: Select[Any], profile: Any) -> Select[Any]:
+        if self.after is None:
+            return wanted
+        return wanted.where(tuple_(profile.sort_name, profile.account_id) > self.after)
 
 
 async def get_member(session: AsyncSession, account_id: UUID) -> tuple[Account, Profile]:
@@ -75,10 +111,10 @@ async def label_members(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID
     return labels
 
 
-def _listed() -> Select[Account, Profile]:
-    members = select(Account, Profile).join(Profile, Profile.account_id == Account.id)
-    return members.where(and_(Account.state == AccountState.ACTIVE, Profile.in_directory))
+def _listed(profile: Any = Profile) -> Select[Any]:
+    members = select(Account, profile).join(profile, profile.account_id == Account.id)
+    return members.where(and_(Account.state == AccountState.ACTIVE, profile.in_directory))
 
 
-def _shows(field: str) -> Any:
-    return ~Profile.hidden_fields.contains([field])
+def _shows(profile: Any, field: str) -> Any:
+    return ~profile.hidden_fields.contains([field])

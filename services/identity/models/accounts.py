@@ -89,6 +89,13 @@ class Profile(TenantRow, Base):
     __tablename__ = "profiles"
     __table_args__ = (
         Index("ix_profiles_tenant_id_sort_name", "tenant_id", "sort_name", "account_id"),
+        Index(
+            "ix_profiles_search",
+            "tenant_id",
+            "search_text",
+            postgresql_using="gin",
+            postgresql_ops={"search_text": "gin_trgm_ops"},
+        ),
         {"info": subject("account_id", row=Row.DELETE)},
     )
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -95,8 +95,7 @@ async def list_notices(
     """Return up to `limit + 1` notices, newest first, after (created_at, id)."""
     mine = select(Notice).where(Notice.account_id == account_id)
     if after is not None:
-        at, id_ = after
-        mine = mine.where((Notice.created_at < at) | ((Notice.created_at == at) & (Notice.id < id_)))
+        mine = mine.where(tuple_(Notice.created_at, Notice.id) < after)
     return (
         (await session.execute(mine.order_by(Notice.created_at.desc(), Notice.id.desc()).limit(limit + 1)))
         .scalars()
