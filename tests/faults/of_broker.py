@@ -4,6 +4,7 @@ import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
 
+from shared.events import SERVICES
 from tests.faults.scenarios import Run, scenario
 
 ALARM_SECONDS = 60
@@ -27,7 +28,7 @@ async def broker_restarted(run: Run) -> None:
     await asyncio.to_thread(run.ground.node.start)
 
 
-@scenario("broker-queue-deleted")
+@scenario("broker-queue-deleted", loses_order=True)
 async def broker_queue_deleted(run: Run) -> None:
     """A queue is deleted with what it holds: its consumer declares it again, the operator sends the log again."""
     since = datetime.now(UTC)
@@ -66,7 +67,7 @@ async def broker_disk_alarm(run: Run) -> None:
     await asyncio.to_thread(run.ground.node.clear_alarms)
 
 
-@scenario("broker-wiped")
+@scenario("broker-wiped", loses_order=True)
 async def broker_wiped(run: Run) -> None:
     """The broker's volume is lost: topology is declared, and the logs of the last minutes are sent again."""
     since = datetime.now(UTC)
@@ -80,8 +81,11 @@ async def broker_wiped(run: Run) -> None:
 
 async def redrive_all(run: Run, *, since: datetime) -> None:
     """Send again, by the command an operator uses, what every service has published since."""
-    for service in ("identity", "booking", "billing", "feed", "helpdesk", "notify", "privacy"):
-        command = [sys.executable, "-m", "deploy.cli", "outbox", "redrive", service, "--since", since.isoformat()]
-        process = await asyncio.create_subprocess_exec(*command, env=run.suite.environment_of(service), stdout=-3)
-        if await process.wait() != 0:
-            run.complaints.append(f"`cowork outbox redrive {service}` failed")
+    await asyncio.gather(*(_redrive(run, service, since) for service in SERVICES))
+
+
+async def _redrive(run: Run, service: str, since: datetime) -> None:
+    command = [sys.executable, "-m", "deploy.cli", "outbox", "redrive", service, "--since", since.isoformat()]
+    process = await asyncio.create_subprocess_exec(*command, env=run.suite.environment_of(service), stdout=-3)
+    if await process.wait() != 0:
+        run.complaints.append(f"`cowork outbox redrive {service}` failed")
