@@ -58,7 +58,9 @@ async def growth(stand: Stand) -> Sequence[Figure]:
             "growth, directory search", calls, [_search(p, some) for p, some in zip(directories, names, strict=True)]
         ),
         await _grown(
-            "growth, misspelt search", calls // 5, [_search(p, some) for p, some in zip(directories, wrong, strict=True)]
+            "growth, misspelt search",
+            calls // 5,
+            [_search(p, some) for p, some in zip(directories, wrong, strict=True)],
         ),
     ]
     for place in (*feeds, *directories):
@@ -112,9 +114,7 @@ def _search(place: Place, queries: Sequence[str | None]) -> Once:
     async def once() -> None:
         query = random.choice(queries)
         async with place.database.transaction(place.tenant_id) as session:
-            found = await search_members(
-                session, query=query, skill=None, department=None, limit=PAGE + 1, after=None
-            )
+            found = await search_members(session, query=query, skill=None, department=None, limit=PAGE + 1, after=None)
         assert found, query
 
     return once
