@@ -7,8 +7,9 @@ from uuid import uuid4
 import pytest
 from PIL import Image
 
+from tests.services.identity.conftest import Open
 from tests.services.identity.door import Space, profile
-from tests.support.testing import Person
+from tests.support.testing import Person, ServiceUnderTest
 
 
 async def fill(person: Person, **fields: Any) -> dict[str, Any]:
@@ -64,6 +65,32 @@ async def test_the_directory_finds_by_name_skill_and_department(space: Space, ad
     assert await found(ben, skill="rust") == ["Ben Okafor"]
     assert await found(ben, department="finance") == ["Élodie Müller"]
     assert (await ben.get(f"/members/{ada.account_id}")).json()["email"] == "ada@example.com"
+
+
+async def test_near_words_count_only_where_nobody_has_the_very_words(space: Space, ada: Person, ben: Person) -> None:
+    await fill(ada, first_name="Marthe", last_name="Dupont")
+    await fill(ben, first_name="Marta", last_name="Dupond")
+
+    assert await found(ben, query="dupond") == ["Marta Dupond"]
+    assert await found(ben, query="dupomd") == ["Marta Dupond", "Marthe Dupont"]
+    assert await found(ben, query="dup_nd") == await found(ben, query="dup%nd") == []
+
+
+async def test_the_index_of_the_directory_answers_for_the_own_space_only(
+    open_space: Open, identity: ServiceUnderTest
+) -> None:
+    """`members_like` runs as the owner, whom row security does not bind: it has to keep spaces apart by itself."""
+    one, other = await open_space(), await open_space()
+    for space in (one, other):
+        await fill(await space.signed_in(space.admin_email), first_name="Élodie", last_name="Müller")
+    asked = "SELECT members_like(CAST(:contained AS text[]), CAST(:near AS text[]))"
+
+    for words in ({"contained": ["muller"], "near": []}, {"contained": [], "near": ["muler"]}, {"contained": [], "near": []}):
+        assert {row[0] for row in await identity.rows(asked, one.tenant_id, **words)} == {one.admin_id}
+        assert await identity.rows(asked, None, **words) == []
+    injected = "' OR true --"
+    assert await identity.rows(asked, one.tenant_id, contained=[injected], near=[]) == []
+    assert await identity.rows(asked, one.tenant_id, contained=[], near=[injected]) == []
 
 
 async def test_the_directory_is_read_in_pages_each_member_once(space: Space, ada: Person, ben: Person) -> None:
