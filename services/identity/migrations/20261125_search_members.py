@@ -10,7 +10,7 @@ down_revision = "20261125_lead_indexes_by_account"
 # Personal columns have no statistics: left to its guess, the planner reads every row of a middling space instead.
 FUNCTION = r"""
 CREATE FUNCTION members_like(contained text[], near text[]) RETURNS SETOF uuid LANGUAGE plpgsql STABLE
-SECURITY DEFINER ROWS 100 SET search_path = pg_catalog, public, pg_temp SET pg_trgm.word_similarity_threshold = 0.5
+SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, public, pg_temp SET pg_trgm.word_similarity_threshold = 0.5
 SET enable_seqscan = off SET enable_indexscan = off AS $$
 DECLARE
  word text;

@@ -85,7 +85,11 @@ async def test_the_index_of_the_directory_answers_for_the_own_space_only(
         await fill(await space.signed_in(space.admin_email), first_name="Élodie", last_name="Müller")
     asked = "SELECT members_like(CAST(:contained AS text[]), CAST(:near AS text[]))"
 
-    for words in ({"contained": ["muller"], "near": []}, {"contained": [], "near": ["muler"]}, {"contained": [], "near": []}):
+    for words in (
+        {"contained": ["muller"], "near": []},
+        {"contained": [], "near": ["muler"]},
+        {"contained": [], "near": []},
+    ):
         assert {row[0] for row in await identity.rows(asked, one.tenant_id, **words)} == {one.admin_id}
         assert await identity.rows(asked, None, **words) == []
     injected = "' OR true --"
