@@ -29,9 +29,9 @@ class Postbox(AsyncMessage):
     def stop(self) -> None:
         self._controller.stop()
 
-    def newest_link(self, email: str) -> str | None:
-        """Return the link in the newest mail to an address, or None."""
-        for mail in reversed(self.mails):
+    def newest_link(self, email: str, *, after: int = 0) -> str | None:
+        """Return the link in the newest mail to an address, or None; the first `after` mails are not looked at."""
+        for mail in reversed(self.mails[after:]):
             if parseaddr(mail["To"])[1] == email:
                 text = mail.get_payload(0) if mail.is_multipart() else mail
                 found = LINK.search(text.get_payload(decode=True).decode())
@@ -46,6 +46,11 @@ class PostboxClient(Client):
     def __init__(self, *arguments: Any, postbox: Postbox, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._postbox = postbox
+        # A link opens once: who is mailed again waits for the next one.
+        self._read: dict[str, int] = {}
 
     async def _newest_link(self, email: str) -> str | None:
-        return self._postbox.newest_link(email)
+        found = self._postbox.newest_link(email, after=self._read.get(email, 0))
+        if found is not None:
+            self._read[email] = len(self._postbox.mails)
+        return found
