@@ -54,7 +54,8 @@ class Load:
         self._random = random.Random(1815)
         self._tasks: set[asyncio.Task[None]] = set()
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40))
-        self._stopping = asyncio.Event()
+        self._going = asyncio.Event()
+        self._going.set()
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -63,12 +64,19 @@ class Load:
 
     async def stop(self) -> None:
         """Stop writing and wait for the answers that are still owed."""
-        self._stopping.set()
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         await asyncio.gather(*self._tasks)
         await self._http.close()
+
+    async def pause(self) -> None:
+        """Write nothing until `resume`; returns when every answer that was owed is there."""
+        self._going.clear()
+        await asyncio.gather(*self._tasks)
+
+    def resume(self) -> None:
+        self._going.set()
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
@@ -77,6 +85,7 @@ class Load:
         while True:
             due = max(due + 1 / REQUESTS_PER_SECOND, loop.time() - 1)
             await asyncio.sleep(max(0, due - loop.time()))
+            await self._going.wait()
             if len(self._tasks) < MOST_AT_ONCE:
                 task = asyncio.create_task(next(writes)())
                 self._tasks.add(task)

@@ -36,8 +36,11 @@ class Meddler:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(PATIENCE_SECONDS)
+        await self._hand_on_shuffled()
         for queue, event_type in self._unbound:
             await (await self._channel.get_queue(queue)).bind(f"{self._namespace}.events", routing_key=event_type)
+        # What was published before the last binding stood is in the tap alone.
         await asyncio.sleep(PATIENCE_SECONDS)
         for task in self._tasks:
             task.cancel()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.faults.ground import Ground
-from tests.faults.invariants import Findings
+from tests.faults.invariants import Findings, Invariants
 from tests.faults.load import Load
 
 WARM_UP_SECONDS = 2.0
@@ -105,7 +105,7 @@ async def run_scenario(one: Scenario, ground: Ground, *, short: bool = False) ->
         await run.load.stop()
     drained = await _seconds_to(ground.outboxes_are_empty, since=over, at_most=one.drain_seconds)
     settled = await _seconds_to(ground.is_settled, since=over, at_most=one.drain_seconds)
-    findings = await invariants.check(run.load.answers)
+    findings = await _check(invariants, run, until=over + one.drain_seconds)
     broken = [said for said in findings.examples if not (one.loses_order and said.startswith("out_of_order"))]
     complaints = [*run.complaints, *broken, *_complaints(one, run, findings, drained, settled)]
     if silent := await ground.silent():
@@ -121,6 +121,15 @@ def _is_seen(expected: str, findings: Findings, run: Run, complaints: list[str])
     """Whether the run has noticed the rule that was broken for it."""
     counted = {**vars(findings), "http_5xx": run.load.answers.http_5xx}
     return bool(counted.get(expected)) or any(one.startswith(expected) for one in complaints)
+
+
+async def _check(invariants: Invariants, run: Run, *, until: float) -> Findings:
+    """Check; what a broker does not report as waiting may still be on its way, so what is missing is asked for again."""
+    while True:
+        findings = await invariants.check(run.load.answers)
+        if not findings.lost or time.monotonic() > until:
+            return findings
+        await asyncio.sleep(5)
 
 
 async def _do(one: Scenario, run: Run) -> None:
