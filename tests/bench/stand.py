@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -68,6 +69,7 @@ class Stand:
 
     async def stop(self) -> None:
         await self._closing.aclose()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def closing(self, stop: Callable[[], Awaitable[object]]) -> None:
         """Call `stop` at the end of the run, the last one first."""

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import secrets
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class Ground:
         await self.suite.stop()
         await asyncio.to_thread(self.stop_broker)
         self.postbox.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def start_broker(self) -> None:
         self.node = Node()
