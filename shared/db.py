@@ -5,7 +5,7 @@ transaction-local setting `cowork.tenant`; outside `Database.transaction(tenant)
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -42,10 +42,14 @@ PLATFORM = MetaData(naming_convention=NAMING)
 # Twice what a reaction may take, so that a reaction which hangs is told from a database that is silent.
 ANSWER_SECONDS = 60.0
 
+# Whoever waits longer for a row that somebody holds is told to try again (503): one row that is held for long would
+# otherwise take every connection of the pool, and with them all other rows.
+LOCK_SECONDS = 2.0
+
 # True while this task holds a transaction: a network call in it would keep row locks for its whole duration.
 in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
 
-AfterCommit = Callable[[], Awaitable[None]]
+Wake = Callable[[str], None]
 
 uuid7: Callable[[], UUID] = _uuid7
 
@@ -153,13 +157,18 @@ class Database:
             hide_parameters=True,
             connect_args={
                 "command_timeout": answer_seconds,
-                "server_settings": {"application_name": application_name, "jit": "off"},
+                "server_settings": {
+                    "application_name": application_name,
+                    "jit": "off",
+                    "lock_timeout": f"{LOCK_SECONDS:.0f}s",
+                },
                 "connection_class": Driver,
             },
         )
         listens_for(self.engine.sync_engine, "close")(_hang_up)
-        # Set by the relay: called after the commit of a transaction that has published.
-        self.wake_relay: AfterCommit | None = None
+        # Who in this process is woken by which name after a commit (`wake_after_commit`), and who tells the other process.
+        self.wakers: dict[str, Wake] = {}
+        self.wake_elsewhere: Wake | None = None
 
     @asynccontextmanager
     async def transaction(
@@ -168,12 +177,12 @@ class Database:
         """Yield a session in one transaction: committed at the end, rolled back when the body raises.
 
         With `tenant_id`, row security admits that tenant's rows; without, no tenant's. `admitting` is the SQL that does
-        so, where more has to be asked than which tenant. Callbacks registered by `after_commit` run once the commit
-        has succeeded.
+        so, where more has to be asked than which tenant. What `wake_after_commit` has named is woken
+        once the commit has succeeded.
         """
         connection, driver = await self._connect()
         session = AsyncSession(bind=connection, expire_on_commit=False)
-        session.info.update(wake_relay=self.wake_relay, driver=driver)
+        session.info["driver"] = driver
         if tenant_id is not None:
             session.info["tenant_id"] = tenant_id
             admitting = admitting or f"SELECT set_config('cowork.tenant', '{tenant_id}', true)"
@@ -192,8 +201,14 @@ class Database:
         finally:
             in_transaction.set(False)
             await _release(connection, driver, session)
-        for callback in session.info.pop("after_commit", []):
-            await callback()
+        for what in session.info.pop("woken", {}):
+            self.wake(what)
+
+    def wake(self, what: str) -> None:
+        """Tell whoever does `what` (a relay, a job), in this process or in another one, that there is something to do."""
+        waker = self.wakers.get(what, self.wake_elsewhere)
+        if waker is not None:
+            waker(what)
 
     async def _connect(self) -> tuple[AsyncConnection, Driver]:
         """Return a connection that was not closed while it lay in the pool."""
@@ -274,8 +289,6 @@ def tenant_of(session: AsyncSession) -> UUID:
     return UUID(str(tenant))
 
 
-def after_commit(session: AsyncSession, callback: AfterCommit) -> None:
-    """Run `callback` after this session's transaction has committed; never when it rolled back."""
-    callbacks: list[Any] = session.info.setdefault("after_commit", [])
-    if callback not in callbacks:
-        callbacks.append(callback)
+def wake_after_commit(session: AsyncSession, what: str) -> None:
+    """Have `Database.wake(what)` called once this session's transaction has committed: nobody waits for the next poll."""
+    session.info.setdefault("woken", {})[what] = None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 POLL_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 30.0
 # A claim is renewed while its job works; when a worker dies, another takes the job up after this time.
 CLAIM = timedelta(seconds=10)
 RENEW_SECONDS = 3
@@ -64,7 +65,7 @@ class Schedule:
 
 _ENSURE = text("INSERT INTO scheduled_jobs (name, due_at) VALUES (:name, now()) ON CONFLICT DO NOTHING")
 _CLAIM = text(
-    "UPDATE scheduled_jobs SET claimed_until = now() + :claim WHERE name = :name AND due_at <= now()"
+    "UPDATE scheduled_jobs SET claimed_until = now() + :claim WHERE name = :name AND (due_at <= now() OR :is_woken)"
     " AND (claimed_until IS NULL OR claimed_until < now()) RETURNING name"
 )
 _RENEW = text("UPDATE scheduled_jobs SET claimed_until = now() + :claim WHERE name = :name")
@@ -79,12 +80,20 @@ _WAIT = text("SELECT extract(epoch FROM due_at - now()) FROM scheduled_jobs WHER
 
 
 class Scheduler:
-    """Runs one service's schedule in a worker until stopped."""
+    """Runs one service's schedule in a worker until stopped.
+
+    A job runs when it is due, and at once when `wake_after_commit(session, name)` says that there is something to do.
+    """
 
     def __init__(self, service: "Service", schedule: Schedule) -> None:
         self._service = service
         self._schedule = schedule
         self._stopping = asyncio.Event()
+        self._woken = {job.name: asyncio.Event() for job in schedule.jobs}
+        service.database.wakers.update(dict.fromkeys(self._woken, self.wake))
+
+    def wake(self, name: str) -> None:
+        self._woken[name].set()
 
     async def run(self) -> None:
         tasks = [asyncio.create_task(self._repeat(job), name=job.name) for job in self._schedule.jobs]
@@ -103,7 +112,7 @@ class Scheduler:
                 if not is_known:
                     await _execute(self._service.database, _ENSURE, name=job.name)
                     is_known = True
-                await asyncio.sleep(await self.run_if_due(job))
+                await self._rest(job, await self.run_if_due(job))
             except Exception as error:
                 log.error("job.failed", job=job.name, exc_info=error)
                 await asyncio.sleep(POLL_SECONDS * 4)
@@ -111,10 +120,14 @@ class Scheduler:
     async def run_if_due(self, job: Job) -> float:
         """Run `job` if it is due and nobody else has it; return the seconds to wait before asking again."""
         database = self._service.database
-        claimed = await _execute(database, _CLAIM, name=job.name, claim=CLAIM)
+        woken = self._woken[job.name]
+        is_woken = woken.is_set()
+        woken.clear()
+        claimed = await _execute(database, _CLAIM, name=job.name, claim=CLAIM, is_woken=is_woken)
         if claimed is None:
             wait = await _execute(database, _WAIT, name=job.name)
-            return min(max(float(wait or 0), POLL_SECONDS), 30.0)
+            # Somebody else works at it, and may have looked before there was something to do.
+            return POLL_SECONDS if is_woken else min(max(float(wait or 0), POLL_SECONDS), LONGEST_WAIT_SECONDS)
         crash("job.after_claim")
         renewing = asyncio.create_task(self._renew(job))
         try:
@@ -125,7 +138,13 @@ class Scheduler:
         finally:
             renewing.cancel()
         await _execute(database, _DONE, name=job.name, every=job.every)
-        return min(job.every.total_seconds(), 30.0)
+        return min(job.every.total_seconds(), LONGEST_WAIT_SECONDS)
+
+    async def _rest(self, job: Job, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._woken[job.name].wait(), seconds)
+        except TimeoutError:
+            return
 
     async def _renew(self, job: Job) -> None:
         while True:

@@ -58,7 +58,7 @@ async def _serve(name: str, settings: object, role: Role, host: str, port: int, 
     worker: Worker | None = None
     transport = make_transport(service.settings.suite, {name: service})
     if role == "api":
-        service.database.wake_relay = Notifier(service.database).wake
+        service.database.wake_elsewhere = Notifier(service.database).wake
     else:
         worker = service.worker(transport)
     for server in servers:

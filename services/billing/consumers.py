@@ -7,7 +7,7 @@ from services.billing.actions.orders import place_order
 from services.billing.local_time import zone_of
 from services.billing.models import Nature, OrderOrigin
 from shared.bus import Consumers
-from shared.db import utc_now
+from shared.db import utc_now, wake_after_commit
 from shared.events.booking import ReservationCancelled, ReservationConfirmed
 
 consumers = Consumers("billing")
@@ -34,6 +34,7 @@ async def order_reservation(session: AsyncSession, event: ReservationConfirmed) 
         lines=[line],
         order_id=event.order_id,
     )
+    wake_after_commit(session, "invoice_due_orders")
 
 
 @consumers.on(ReservationCancelled)

@@ -9,7 +9,7 @@ from shared.service import Service
 jobs = Schedule()
 
 
-@jobs.every(seconds=1)
+@jobs.every(seconds=2)
 async def invoice_due_orders(service: Service) -> None:
     for tenant_id in await tenant_ids(service.database):
         while await invoice_due(service.database, service.internal, tenant_id, now=utc_now()):

@@ -11,7 +11,7 @@ from shared.service import Service
 jobs = Schedule()
 
 
-@jobs.every(seconds=0.5)
+@jobs.every(seconds=1)
 async def send_mails(service: Service) -> None:
     sender = _sender(service)
     for tenant_id in await tenant_ids(service.database, active_only=True):

@@ -23,7 +23,7 @@ async def advance_open_cases(service: Service) -> None:
         await advance_cases(service.database, service.internal, tenant_id, ledger=ledger, redrive_after=redrive_after)
 
 
-@jobs.every(seconds=1)
+@jobs.every(seconds=2)
 async def collect_exports(service: Service) -> None:
     for tenant_id in await tenant_ids(service.database, active_only=True):
         await collect_waiting(service.database, service.internal, service.files, tenant_id)

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus.contracts import MAX_EVENT_BYTES, Envelope, Event
 from shared.bus.crash import crash
-from shared.db import after_commit, fetch, utc_now, uuid7
+from shared.bus.wake import RELAY
+from shared.db import fetch, utc_now, uuid7, wake_after_commit
 from shared.telemetry import current_traceparent
 
 # The message being handled, so that what a handler publishes names its cause.
@@ -70,9 +71,7 @@ async def publish_all(session: AsyncSession, events: list[tuple[Event, int]], *,
     crash("publish.before_outbox")
     await fetch(session, _WRITE, orjson.dumps(rows, default=str).decode())
     crash("publish.before_commit")
-    wake = session.info.get("wake_relay")
-    if wake is not None:
-        after_commit(session, wake)
+    wake_after_commit(session, RELAY)
     return [row["event_id"] for row in rows]
 
 

@@ -66,7 +66,7 @@ class Relay:
         self._taking = asyncio.Lock()
         self.lease = Lease(database, "relay")
 
-    async def wake(self) -> None:
+    def wake(self, _: str = "") -> None:
         self._awake.set()
 
     async def stop(self) -> None:

@@ -17,7 +17,7 @@ from shared.bus.parking import MAX_ATTEMPTS, claim_due, count_parked, park_in, p
 from shared.bus.relay import Relay, outbox_status
 from shared.bus.tables import inbox_parked
 from shared.bus.transport import Delivery, Transport, TransportDown
-from shared.bus.wake import listen
+from shared.bus.wake import RELAY, listen
 from shared.db import Database
 from shared.tasks import cancel_all
 from shared.telemetry import CONSUMER, OUTBOX_AGE, PARKED
@@ -54,7 +54,7 @@ class BusWorker:
         self._lanes: Lanes | None = None
         self.relay = Relay(service, database, transport)
         self.is_consuming = False
-        database.wake_relay = self.relay.wake
+        database.wakers[RELAY] = self.relay.wake
 
     async def run(self) -> None:
         supervised: list[Callable[[], Awaitable[None]]] = [
@@ -64,7 +64,7 @@ class BusWorker:
             self._observe,
         ]
         tasks = [asyncio.create_task(self._supervise(work)) for work in supervised]
-        tasks.append(asyncio.create_task(listen(self._database, self.relay.wake)))
+        tasks.append(asyncio.create_task(listen(self._database)))
         relaying = asyncio.create_task(self.relay.run())
         try:
             await self._stopping.wait()

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus import publish
-from shared.db import tenant_of, utc_now
+from shared.db import tenant_of, utc_now, wake_after_commit
 from shared.events.erasure import RECEIPTS, Outcome, RetainedRows, RuleCount
 from shared.events.identity import AccountDeactivated, ContentChoice, TenantDeactivated
 from shared.events.privacy import ErasureRedriven
@@ -88,6 +88,7 @@ class Cases:
     async def answer_if_clean(self, session: AsyncSession, case: Row[Any]) -> None:
         """Publish the receipt unless files of the case still wait for their deletion."""
         if case.has_files:
+            wake_after_commit(session, "delete_erased_files")
             return
         counts = [RuleCount(rule=rule, count=count) for rule, count in case.counts.items()]
         retained = [RetainedRows.model_validate(entry) for entry in case.retained]

@@ -23,7 +23,7 @@ SUITE = UUID(int=0)
 privacy_jobs = Schedule()
 
 
-@privacy_jobs.every(seconds=1)
+@privacy_jobs.every(seconds=2)
 async def erase_tenants(service: "Service") -> None:
     """Work through waiting tenant cases, one batch of each in turn, for a while."""
     loop = asyncio.get_running_loop()
@@ -32,7 +32,7 @@ async def erase_tenants(service: "Service") -> None:
         await asyncio.sleep(0)
 
 
-@privacy_jobs.every(seconds=0.5)
+@privacy_jobs.every(seconds=2)
 async def delete_erased_files(service: "Service") -> None:
     while await service.eraser.delete_files(service.database, service.files):
         await asyncio.sleep(0)

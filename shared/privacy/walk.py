@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus.crash import crash
 from shared.bus.redaction import redact_tenant, tenant_redaction
-from shared.db import Database, tenant_of
+from shared.db import Database, tenant_of, wake_after_commit
 from shared.events.erasure import Outcome, RuleCount
 from shared.events.identity import ContentChoice
 from shared.privacy.cases import KEPT_UNTIL_COMPLETION, TO_PREPARE, Cases, held_accounts
@@ -57,6 +57,7 @@ class TenantErasure:
         await lay_tombstone(session, tenant_id, tenant_id)
         await session.execute(update(tenants).where(tenants.c.tenant_id == tenant_id).values(is_active=False))
         await self._cases.open(session, case_id, account_id=None, content=ContentChoice.REMOVE, again=again)
+        wake_after_commit(session, "erase_tenants")
 
     async def work(self, database: Database) -> bool:
         """Do the next piece of the tenant case that has waited longest, in one transaction; False when none waits.

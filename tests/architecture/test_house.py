@@ -38,6 +38,15 @@ def test_only_sessions_and_the_bus_commit() -> None:
     assert [name for name in found if not name.startswith(("shared/bus/", "shared/migrate.py"))] == []
 
 
+def test_whoever_is_woken_exists() -> None:
+    """`wake_after_commit(session, "…")` names a job: what is misspelt would wait for its next poll for ever unnoticed."""
+    text = "".join(path.read_text() for path in CODE)
+    woken = set(re.findall(r"wake_after_commit\(session, \"(\w+)\"\)", text))
+    jobs = set(re.findall(r"@\w*jobs\.every\([^)]*\)\nasync def (\w+)\(", text))
+    assert woken
+    assert woken - jobs == set()
+
+
 def test_no_file_and_no_function_grows_too_long() -> None:
     long = []
     for path in CODE:

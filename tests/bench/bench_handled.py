@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.bus import Consumers, publish
 from shared.bus.wake import Notifier
 from shared.bus.worker import BusWorker
-from shared.db import Database, after_commit, uuid7
+from shared.db import Database, uuid7, wake_after_commit
 from shared.events.feed import PostPublished
 from tests.bench.backlogs import TENANT, Store
 from tests.bench.figures import Figure, Sample, at_most, bench, interleaved
@@ -56,9 +56,9 @@ class Services:
     """A writer's API half and both workers, running."""
 
     def __init__(self, writer: Store, reader: Store, wire: Wire) -> None:
-        self.watch = Stopwatch()
+        self.watch, self._reader = Stopwatch(), reader.database
         self.api = Database(writer.app_url.replace("postgresql://", SQLALCHEMY_SCHEME))
-        self.api.wake_relay = Notifier(self.api).wake
+        self.api.wake_elsewhere = Notifier(self.api).wake
         consumers = Consumers(READER)
         consumers.on(PostPublished)(self._react)
         self.workers = [
@@ -70,7 +70,8 @@ class Services:
     async def send(self) -> None:
         async with self.api.transaction(TENANT) as session:
             event = PostPublished(tenant_id=TENANT, post_id=uuid7(), author_id=uuid7(), is_announcement=False)
-            after_commit(session, self._noting(self.watch.start, event))
+            self.api.wakers[event.key] = self.watch.start
+            wake_after_commit(session, event.key)
             await publish(session, event)
 
     async def stop(self) -> None:
@@ -80,13 +81,8 @@ class Services:
         await self.api.close()
 
     async def _react(self, session: AsyncSession, event: PostPublished) -> None:
-        after_commit(session, self._noting(self.watch.stop, event))
-
-    def _noting(self, note: Callable[[str], None], event: PostPublished) -> Callable[[], Awaitable[None]]:
-        async def noted() -> None:
-            note(event.key)
-
-        return noted
+        self._reader.wakers[event.key] = self.watch.stop
+        wake_after_commit(session, event.key)
 
 
 @bench("handled")

@@ -91,7 +91,7 @@ class Deactivations:
 
     def __init__(self, suite: Processes, answers: asyncpg.Connection) -> None:
         self._database = Database(suite.app_url("identity"))
-        self._database.wake_relay = Notifier(self._database).wake
+        self._database.wake_elsewhere = Notifier(self._database).wake
         self._answers = answers
 
     async def measure(self, tenant_id: UUID, account_id: UUID) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from deploy.cli.app import main
 from services.notify import consumers as notify
+from shared import db
 from shared.bus import amqp, inbox, lanes, outbox, relay, wake, worker
 from shared.bus.consumers import Consumers
 from shared.events.helpdesk import TicketReplied
@@ -59,10 +60,14 @@ def confirms_what_it_has_not_sent() -> None:
 
 def publishes_beside_the_transaction() -> None:
     """I2: events are written in a transaction of their own, before the write that causes them."""
-    write = outbox.publish_all
+    write, made, make = outbox.publish_all, [], db.Database.__init__
+
+    def note(self: Any, *arguments: Any, **more: Any) -> None:
+        make(self, *arguments, **more)
+        made.append(self)
 
     async def early(session: Any, events: Any, **more: Any) -> Any:
-        database = session.info["wake_relay"].__self__._database
+        (database,) = made
         crash, outbox.crash = outbox.crash, lambda _: None
         try:
             async with database.transaction() as own:
@@ -73,6 +78,7 @@ def publishes_beside_the_transaction() -> None:
         return ids
 
     outbox.publish_all = early
+    db.Database.__init__ = note
 
 
 def forgets_what_it_has_seen() -> None:
@@ -125,8 +131,8 @@ def asks_the_broker_first() -> None:
     """I7: a write needs the broker to answer before it is accepted."""
     address = os.environ["COWORK_AMQP_URL"].rsplit("@", 1)[1].split("/")[0].split(":")
 
-    async def reach(self: Any) -> None:
-        await asyncio.to_thread(socket.create_connection, (address[0], int(address[1])), 1)
+    def reach(self: Any, _: str) -> None:
+        socket.create_connection((address[0], int(address[1])), 1)
 
     wake.Notifier.wake = reach
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.models import Account, Profile
 from services.identity.spelling import plain
-from shared.db import uuid7
+from shared.db import uuid7, wake_after_commit
 from shared.privacy.tables import file_deletions
 
 
@@ -33,6 +33,7 @@ async def put_picture(session: AsyncSession, profile: Profile, key: str | None) 
     """Show the stored picture `key` (None: no picture); the former file goes after the commit."""
     if profile.picture_key is not None:
         await session.execute(insert(file_deletions).values(path=profile.picture_key))
+        wake_after_commit(session, "delete_erased_files")
     profile.picture_key = key
     profile.version += 1
     await session.flush()

@@ -13,7 +13,7 @@ from services.notify.errors import KindIsMandatory, NoticeNotFound
 from services.notify.kinds import Channel, Kind, Mode, channels_of, rule_of
 from services.notify.models import Delivery, DeliveryState, Notice, Preference, Recipient
 from shared.bus import handling
-from shared.db import tenant_of, uuid7
+from shared.db import tenant_of, uuid7, wake_after_commit
 
 BATCH = 1000
 
@@ -77,6 +77,7 @@ async def _write(
         return
     state = {"link_id": link_id, "state": DeliveryState.WAITING, "attempts": 0}
     await session.execute(insert(Delivery).on_conflict_do_nothing(), [{**row, **state} for row in rows])
+    wake_after_commit(session, "send_mails")
 
 
 async def recipients_with(session: AsyncSession, *roles: str) -> Sequence[UUID]:

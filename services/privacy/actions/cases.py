@@ -14,7 +14,7 @@ from services.privacy.errors import CaseNotFound
 from services.privacy.ledger import Ledger
 from services.privacy.models import OPEN_STATES, Answer, Case, CaseState, Participant
 from shared.bus import publish
-from shared.db import tenant_of
+from shared.db import tenant_of, wake_after_commit
 from shared.events import SERVICES
 from shared.events.erasure import Outcome, Receipt, TenantErased
 from shared.events.privacy import CaseCompleted, CaseOutcome, ErasureRedriven
@@ -90,6 +90,8 @@ async def note_receipt(session: AsyncSession, service: str, receipt: Receipt, *,
     statement = insert(Answer).values(**row, **values)
     await session.execute(statement.on_conflict_do_update(index_elements=["case_id", "service"], set_=values))
     known.state = await _state_of(session, receipt.case_id)
+    if known.state is CaseState.VERIFYING:
+        wake_after_commit(session, "advance_open_cases")
     known.version += 1
     await session.flush()
 

@@ -22,7 +22,7 @@ from services.privacy.models import (
 )
 from shared.auth import Caller
 from shared.bus import publish
-from shared.db import tenant_of, uuid7
+from shared.db import tenant_of, uuid7, wake_after_commit
 from shared.events import SERVICES
 from shared.events.identity import Role
 from shared.events.privacy import (
@@ -157,6 +157,7 @@ async def request_export(session: AsyncSession, account_id: UUID, *, language: s
         "done": 0,
         "attempts": 0,
     }
+    wake_after_commit(session, "collect_exports")
     return (await session.execute(insert(DataExport).values(row).returning(DataExport))).scalar_one()
 
 

@@ -10,7 +10,7 @@ from shared.bus.leases import Lease
 from shared.bus.local import LocalTransport
 from shared.bus.relay import Relay
 from shared.bus.tables import leases, outbox
-from shared.bus.wake import Notifier, listen
+from shared.bus.wake import RELAY, Notifier, listen
 from shared.db import Database, uuid7
 from shared.events.feed import PostPublished
 from tests.support.testing import wait_for
@@ -79,18 +79,19 @@ async def test_many_commits_at_once_wake_the_relay_at_once_and_seldom(make_datab
     woken: list[float] = []
     loop = asyncio.get_running_loop()
 
-    async def wake() -> None:
+    def wake(_: str) -> None:
         woken.append(loop.time())
 
-    listening = asyncio.create_task(listen(database, wake))
+    database.wakers[RELAY] = wake
+    listening = asyncio.create_task(listen(database))
     notifier = Notifier(database)
     await asyncio.sleep(0.3)
-    await notifier.wake()
+    notifier.wake(RELAY)
     await wait_for(lambda: woken)
     await asyncio.sleep(0.1)
     woken.clear()
     for _ in range(200):
-        await notifier.wake()
+        notifier.wake(RELAY)
     await asyncio.sleep(0.3)
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
