@@ -44,7 +44,7 @@ ANSWER_SECONDS = 60.0
 
 # Whoever waits longer for a row that somebody holds is told to try again (503): one row that is held for long would
 # otherwise take every connection of the pool, and with them all other rows.
-LOCK_SECONDS = 2.0
+LOCK_SECONDS = 3.0
 
 # True while this task holds a transaction: a network call in it would keep row locks for its whole duration.
 in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
@@ -270,6 +270,9 @@ async def fetch(session: AsyncSession, query: str, *values: Any) -> list[Any]:
     # A session that nobody has used yet has not begun, and has nothing to flush.
     if session.in_transaction() and (session.new or session.dirty or session.deleted):
         await session.flush()
+    if session.in_nested_transaction():
+        # The savepoint is laid when the session first asks for its connection.
+        await session.connection()
     driver: Driver = session.info["driver"]
     with _as_database_error():
         return list(await driver.fetch(query, *values))

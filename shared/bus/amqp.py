@@ -19,6 +19,7 @@ from shared.bus.transport import Deliver, Delivery, TransportDown
 
 log = structlog.get_logger()
 PUBLISH_SECONDS = 10.0
+DRAIN_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 5
 CONTENT_TYPE = "application/cloudevents+json"
@@ -86,21 +87,34 @@ class AmqpTransport:
             await _close_quietly(channel)
         raise TransportDown
 
-    async def drain_dead(self, service: str, park: Callable[[bytes], Awaitable[None]]) -> None:
+    async def drain_dead(
+        self,
+        service: str,
+        types: Iterable[str],
+        park: Callable[[bytes], Awaitable[None]],
+        none_left: Callable[[], None],
+    ) -> None:
         _, dead_name = names(self._namespace, service)
+        dead: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         connection = await self._consuming_connection()
+        channel = None
         try:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=10)
-            async with asyncio.timeout(PUBLISH_SECONDS):
-                queue = await channel.get_queue(dead_name)
-            async with queue.iterator() as messages:
-                async for message in messages:
-                    await park(message.body)
-                    await message.ack()
+            await declare_queue(channel, self._namespace, service, types)
+            queue = await channel.get_queue(dead_name)
+            await queue.consume(dead.put, timeout=PUBLISH_SECONDS)
+            while True:
+                # Asked again and again: who only subscribes is not told when the queue has gone.
+                async with asyncio.timeout(PUBLISH_SECONDS):
+                    asked = await channel.declare_queue(dead_name, passive=True)
+                if not asked.declaration_result.message_count and dead.empty():
+                    none_left()
+                await _park_all(dead, park)
         except BROKER_ERRORS as error:
             raise TransportDown from error
-        raise TransportDown
+        finally:
+            await _close_quietly(channel)
 
     async def close(self) -> None:
         await self._drop_publishing()
@@ -172,6 +186,17 @@ def _delivery(message: AbstractIncomingMessage) -> Delivery:
             log.info("consumer.ack_lost", exc_info=error)
 
     return Delivery(message.body, settle, acknowledge)
+
+
+async def _park_all(dead: "asyncio.Queue[AbstractIncomingMessage]", park: Callable[[bytes], Awaitable[None]]) -> None:
+    """Park what comes until nothing has come for a second."""
+    while True:
+        try:
+            message = await asyncio.wait_for(dead.get(), DRAIN_SECONDS)
+        except TimeoutError:
+            return
+        await park(message.body)
+        await message.ack()
 
 
 def _is_lost(connection: AbstractConnection) -> bool:

@@ -52,7 +52,14 @@ class LocalTransport:
             else:
                 await asyncio.sleep(0.005)
 
-    async def drain_dead(self, service: str, park: Callable[[bytes], Awaitable[None]]) -> None:
+    async def drain_dead(
+        self,
+        service: str,
+        types: Iterable[str],
+        park: Callable[[bytes], Awaitable[None]],
+        none_left: Callable[[], None],
+    ) -> None:
+        none_left()
         await asyncio.Event().wait()
 
     async def close(self) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus.contracts import Envelope, Undecodable
 from shared.bus.tables import inbox_parked
-from shared.db import Database
+from shared.db import Database, fetch
 
 MAX_ATTEMPTS = 10
 FIRST_RETRY_SECONDS = 5
@@ -69,6 +69,11 @@ _PROMOTE = text(
     "UPDATE inbox_parked p SET state = 'retry', retry_at = now() WHERE state = 'blocked' AND NOT EXISTS"
     " (SELECT FROM inbox_parked earlier WHERE earlier.key = p.key AND earlier.position < p.position)"
 )
+_NEXT = (
+    "WITH gone AS (DELETE FROM inbox_parked WHERE position = $1 RETURNING key)"
+    " UPDATE inbox_parked SET state = 'retry', retry_at = now() WHERE state = 'blocked' AND position ="
+    " (SELECT min(p.position) FROM inbox_parked p JOIN gone USING (key) WHERE p.position <> $1)"
+)
 _CLAIM = text(
     "UPDATE inbox_parked SET attempts = attempts + 1, retry_at = now() + interval '2 minutes' WHERE position ="
     " (SELECT position FROM inbox_parked WHERE state = 'retry' AND retry_at <= now() ORDER BY position"
@@ -79,9 +84,17 @@ _CLAIM = text(
 async def claim_due(database: Database) -> tuple[int, bytes, int] | None:
     """Take the next due event for two minutes; return (position, body, attempts) or None."""
     async with database.transaction() as session:
-        await session.execute(_PROMOTE)
         row = (await session.execute(_CLAIM)).one_or_none()
+        if row is None:
+            # Looks at everything that is blocked: only when nothing else is to be done.
+            await session.execute(_PROMOTE)
+            row = (await session.execute(_CLAIM)).one_or_none()
         return None if row is None else (row.position, row.body, row.attempts)
+
+
+async def unpark(session: AsyncSession, position: int) -> None:
+    """Delete an event that is handled; the next one of its key is due at once."""
+    await fetch(session, _NEXT, position)
 
 
 async def put_back(database: Database, position: int, *, attempts: int, reason: str) -> None:

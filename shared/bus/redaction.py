@@ -3,14 +3,24 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Select, Update, bindparam, delete, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import CursorResult, Select, Update, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import Uuid
 
-from shared.bus.tables import event_log, inbox_parked, outbox, watermarks
+from shared.bus.tables import event_log, inbox_parked, outbox
+from shared.db import fetch
 
 EMPTY: list[UUID] = []
+_EMPTIED = "data = NULL, key = NULL, subject_ids = '{}', redacted_at = now()"
+_ABOUT = "subject_ids && $1::uuid[] AND type <> ALL($2::text[])"
+_LATER = (
+    f"WITH marked AS (UPDATE event_log SET redact_on_relay = 1 WHERE {_ABOUT} AND redact_on_relay = 0"
+    " AND position IN (SELECT position FROM outbox) RETURNING 1) SELECT count(*) FROM marked"
+)
+_NOW = (
+    f"WITH emptied AS (UPDATE event_log SET {_EMPTIED} WHERE {_ABOUT} AND position NOT IN (SELECT position FROM outbox)"
+    f" RETURNING 1), parked AS (DELETE FROM inbox_parked WHERE {_ABOUT}),"
+    " order_of_news AS (DELETE FROM watermarks WHERE key = ANY($3)) SELECT count(*) FROM emptied"
+)
 
 
 async def redact_subjects(session: AsyncSession, subject_ids: Collection[UUID], *, keep_types: Collection[str]) -> int:
@@ -19,19 +29,11 @@ async def redact_subjects(session: AsyncSession, subject_ids: Collection[UUID], 
     Rows of `keep_types` (the deactivation itself, receipts) keep the id until the case completes. Parked events
     about them go, too. Returns the number of log rows concerned.
     """
-    subjects = bindparam("subjects", list(subject_ids), type_=ARRAY(Uuid))
-    about = event_log.c.subject_ids.op("&&")(subjects) & event_log.c.type.not_in(keep_types)
-    unrelayed: Select[tuple[int]] = select(outbox.c.position)
-    later = update(event_log).where(about, event_log.c.redact_on_relay == 0, event_log.c.position.in_(unrelayed))
-    marked = _count(await session.execute(later.values(redact_on_relay=1)))
-    emptied = _count(
-        await session.execute(_empty(update(event_log).where(about, event_log.c.position.not_in(unrelayed))))
-    )
-    parked = inbox_parked.c.subject_ids.op("&&")(subjects) & inbox_parked.c.type.not_in(keep_types)
-    await session.execute(delete(inbox_parked).where(parked))
-    keys = [str(subject) for subject in subject_ids]
-    await session.execute(delete(watermarks).where(watermarks.c.key.in_(keys)))
-    return marked + emptied
+    about = (list(subject_ids), list(keep_types))
+    ((marked,),) = await fetch(session, _LATER, *about)
+    # A statement of its own: what the relay has struck out while the first one waited for it is seen now.
+    ((emptied,),) = await fetch(session, _NOW, *about, [str(subject) for subject in subject_ids])
+    return int(marked + emptied)
 
 
 async def redact_tenant(session: AsyncSession, tenant_id: UUID, *, keep_types: Collection[str]) -> int:
@@ -58,9 +60,8 @@ def tenant_redaction(step: str, *, keep_types: Collection[str]) -> tuple[str, st
         f" AND NOT subject_ids && :held AND type NOT IN ({kept})"
     )
     waits = "EXISTS (SELECT FROM outbox o WHERE o.position = l.position)"
-    emptied = "data = NULL, key = NULL, subject_ids = '{}', redacted_at = now()"
     change = (
-        f"WITH emptied AS (UPDATE event_log l SET {emptied} WHERE {step} AND {about} AND NOT {waits} RETURNING 1),"
+        f"WITH emptied AS (UPDATE event_log l SET {_EMPTIED} WHERE {step} AND {about} AND NOT {waits} RETURNING 1),"
         f" later AS (UPDATE event_log l SET redact_on_relay = 1 WHERE {step} AND {about} AND {waits} RETURNING 1)"
         " SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM later), 0"
     )

@@ -45,8 +45,17 @@ class Transport(Protocol):
         """
         ...
 
-    async def drain_dead(self, service: str, park: Callable[[bytes], Awaitable[None]]) -> None:
-        """Hand over what the broker has given up on, until cancelled. Raises TransportDown."""
+    async def drain_dead(
+        self,
+        service: str,
+        types: Iterable[str],
+        park: Callable[[bytes], Awaitable[None]],
+        none_left: Callable[[], None],
+    ) -> None:
+        """Hand over what the broker has given up on, until cancelled; `none_left` is called whenever none waits.
+
+        Raises TransportDown.
+        """
         ...
 
     async def close(self) -> None: ...

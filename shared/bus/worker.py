@@ -13,9 +13,8 @@ from shared.bus.contracts import Envelope, Undecodable
 from shared.bus.crash import crash
 from shared.bus.inbox import Inbox
 from shared.bus.lanes import Lanes
-from shared.bus.parking import MAX_ATTEMPTS, claim_due, count_parked, park_in, park_undecodable, put_back
+from shared.bus.parking import MAX_ATTEMPTS, claim_due, count_parked, park_in, park_undecodable, put_back, unpark
 from shared.bus.relay import Relay, outbox_status
-from shared.bus.tables import inbox_parked
 from shared.bus.transport import Delivery, Transport, TransportDown
 from shared.bus.wake import RELAY, listen
 from shared.db import Database
@@ -25,6 +24,7 @@ from shared.telemetry import CONSUMER, OUTBOX_AGE, PARKED
 log = structlog.get_logger()
 MAX_BACKOFF_SECONDS = 5.0
 PARKED_POLL_SECONDS = 0.5
+DRAIN_SECONDS = 10.0
 OBSERVE_SECONDS = 5.0
 PUBLISH_GRACE_SECONDS = 10.0
 
@@ -51,6 +51,7 @@ class BusWorker:
         self._hold_seconds = hold_seconds
         self._inbox = Inbox(database, consumers, handling_seconds=handling_seconds)
         self._stopping = asyncio.Event()
+        self._drained = asyncio.Event()
         self._lanes: Lanes | None = None
         self.relay = Relay(service, database, transport)
         self.is_consuming = False
@@ -97,6 +98,7 @@ class BusWorker:
     async def _consume(self) -> None:
         """Consume until the connection or the database is lost; whatever is held is given back."""
         await _answers(self._database)
+        await self._until_drained()
         lanes = Lanes(self._database, self._inbox, concurrency=self._concurrency, hold_seconds=self._hold_seconds)
         self._lanes = lanes
         types = self._consumers.types()
@@ -112,6 +114,13 @@ class BusWorker:
             if not self._stopping.is_set():
                 lanes.abandon()
 
+    async def _until_drained(self) -> None:
+        """What the broker has given up on comes before what is behind it: parked first, it holds its key up."""
+        try:
+            await asyncio.wait_for(self._drained.wait(), DRAIN_SECONDS)
+        except TimeoutError:
+            log.warning("bus.dead_letters_unknown")
+
     def _register(self, is_consuming: bool) -> None:
         self.is_consuming = is_consuming
         CONSUMER.labels(self._service).set(int(is_consuming))
@@ -126,7 +135,7 @@ class BusWorker:
 
     async def _retry(self, position: int, body: bytes, attempts: int) -> None:
         async def settle(session: Any) -> None:
-            await session.execute(inbox_parked.delete().where(inbox_parked.c.position == position))
+            await unpark(session, position)
 
         async def acknowledge() -> None:
             return None
@@ -151,8 +160,10 @@ class BusWorker:
                     await park_undecodable(session, body, reason=str(error))
             crash("drain.after_park")
 
-        await asyncio.sleep(1.0)
-        await self._transport.drain_dead(self._service, park)
+        try:
+            await self._transport.drain_dead(self._service, self._consumers.types(), park, self._drained.set)
+        finally:
+            self._drained.clear()
 
     async def _observe(self) -> None:
         while True:

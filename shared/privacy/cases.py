@@ -5,17 +5,17 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row, exists, func, select, text, update
+from sqlalchemy import Row, exists, func, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus import publish
-from shared.db import tenant_of, utc_now, wake_after_commit
+from shared.db import fetch, tenant_of, utc_now, wake_after_commit
 from shared.events.erasure import RECEIPTS, Outcome, RetainedRows, RuleCount
 from shared.events.identity import AccountDeactivated, ContentChoice, TenantDeactivated
 from shared.events.privacy import ErasureRedriven
 from shared.privacy.manifest import Manifest
-from shared.privacy.tables import erasures, file_deletions, holds
+from shared.privacy.tables import erasures, file_deletions
 from shared.telemetry import ERASURE_SECONDS
 
 # What names the account until its case completes: the deactivation itself and the receipts.
@@ -124,5 +124,5 @@ class Cases:
 
 async def held_accounts(session: AsyncSession) -> list[UUID]:
     """Return the accounts of the transaction's tenant that a legal hold keeps."""
-    held = select(holds.c.account_id).where(holds.c.tenant_id == tenant_of(session))
-    return list((await session.execute(held)).scalars())
+    held = await fetch(session, "SELECT account_id FROM holds WHERE tenant_id = $1", tenant_of(session))
+    return [row["account_id"] for row in held]

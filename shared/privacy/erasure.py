@@ -65,9 +65,12 @@ class Eraser:
         """Refuse the whole tenant from now on; `erase_batch` does the work in pieces."""
         await self._tenants.start(session, case_id=case_id, again=again)
 
-    async def erase_batch(self, database: Database) -> bool:
-        """Do the next piece of a tenant case, in a transaction of its own; False when none waits."""
-        return await self._tenants.work(database)
+    async def erase_batch(self, database: Database, *, rest: float = 0) -> bool:
+        """Do the next pieces of a tenant case, each in a transaction of its own; False when none waits.
+
+        After each, pause for `rest` times as long as it has taken.
+        """
+        return await self._tenants.work(database, rest=rest)
 
     async def resume(self, session: AsyncSession, account_id: UUID) -> None:
         """A hold is lifted: go on with what has waited for it, the account's own case and its tenant's."""

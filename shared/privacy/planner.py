@@ -4,6 +4,7 @@ Every rule carries its own proof: its statement returns how many rows it changed
 afterwards, and a query in the same transaction counts what the rules have left.
 """
 
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,11 +15,10 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, TextClause, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import Uuid
 
+from shared.db import fetch
 from shared.events.erasure import RetainedRows, RuleCount
 from shared.events.identity import ContentChoice
 from shared.privacy.manifest import Manifest
@@ -75,11 +75,11 @@ class Plan:
 
     async def retained_of(self, session: AsyncSession, accounts: Sequence[UUID]) -> list[RetainedRows]:
         """Count what is kept of these accounts, while the maps still lead to them."""
-        bound = _bind(accounts)
-        return [row for rule in self.retained for row in await _kept(session, rule, rule.of_accounts, bound)]
+        counts = (rule.of_accounts for rule in self.retained)
+        return await _kept(session, self.retained, counts, _bind(accounts))
 
     async def retained_of_tenant(self, session: AsyncSession) -> list[RetainedRows]:
-        return [row for rule in self.retained for row in await _kept(session, rule, rule.of_tenant, {})]
+        return await _kept(session, self.retained, (rule.of_tenant for rule in self.retained), {})
 
     async def tenant_remaining(self, session: AsyncSession) -> list[RuleCount]:
         """Count, in the transaction's tenant, erasable personal values and references that are still there."""
@@ -95,7 +95,7 @@ class Plan:
         self, session: AsyncSession, walk: Walk, held: Sequence[UUID]
     ) -> tuple[int, int] | tuple[None, None]:
         """Return the first and the last block in which a walk finds something to change, or (None, None)."""
-        first, last = (await session.execute(*_prepared(walk.locate, {"held": list(held)}))).one()
+        ((first, last),) = await _run_statement(session, walk.locate, {"held": list(held)})
         return (None, None) if first is None else (first[0], last[0])
 
     async def change(
@@ -104,8 +104,8 @@ class Plan:
         """Take a walk through these blocks; return how many rows changed. Raises ErasureIncomplete."""
         bound = {"low": (blocks.start, 0), "high": (blocks.stop, 0), "held": list(held), "case": case_id}
         for statement in walk.files:
-            await session.execute(*_prepared(statement, bound))
-        changed, unclean = (await session.execute(*_prepared(walk.erase, bound))).one()
+            await _run_statement(session, statement, bound)
+        ((changed, unclean),) = await _run_statement(session, walk.erase, bound)
         if unclean:
             raise ErasureIncomplete(name, unclean)
         return int(changed)
@@ -114,7 +114,7 @@ class Plan:
         """Forget in which order news of the tenant's accounts came; that table knows no tenant."""
         named = f"SELECT id::text FROM ({' UNION '.join(self.accounts)}) AS named (id) WHERE id <> ALL(:held)"
         forget = f"DELETE FROM watermarks WHERE key IN ({named}) AND EXISTS (SELECT FROM watermarks)"
-        await session.execute(*_prepared(forget, {"held": list(held)}))
+        await _run_statement(session, forget, {"held": list(held)})
 
     async def count_accounts(self, session: AsyncSession) -> int:
         """Count the accounts that the transaction's tenant still names, held ones too; surrogates are none."""
@@ -129,7 +129,7 @@ async def _set(session: AsyncSession, **settings: tuple[str, str]) -> AsyncItera
     """Give settings (value, value afterwards) for the body. When that raises, the rollback resets them."""
     for index in (0, 1):
         calls = ", ".join(f"set_config('{name}', '{values[index]}', true)" for name, values in settings.items())
-        await session.execute(text(f"SELECT {calls}"))
+        await fetch(session, f"SELECT {calls}")
         if index == 0:
             yield
 
@@ -157,7 +157,7 @@ async def _run(
         files = ()
         if script is None:
             continue
-        for number, changed, unclean in await session.execute(*_prepared(script, bound)):
+        for number, changed, unclean in await _run_statement(session, script, bound):
             rule = together[number]
             if unclean:
                 raise ErasureIncomplete(rule.name, unclean)
@@ -195,15 +195,23 @@ async def _found(session: AsyncSession, counts: Iterable[tuple[str, str]], bound
     parts = [f"SELECT '{name}' AS rule, ({count}) AS found" for name, count in counts]
     if not parts:
         return []
-    rows = await session.execute(
-        *_prepared(f"SELECT rule, found FROM ({' UNION ALL '.join(parts)}) AS counted WHERE found > 0", bound)
-    )
-    return [RuleCount(rule=row.rule, count=row.found) for row in rows]
+    counted = f"SELECT rule, found FROM ({' UNION ALL '.join(parts)}) AS counted WHERE found > 0"
+    rows = await _run_statement(session, counted, bound)
+    return [RuleCount(rule=row["rule"], count=row["found"]) for row in rows]
 
 
-async def _kept(session: AsyncSession, rule: RetainRule, count: str, bound: dict[str, Any]) -> list[RetainedRows]:
-    rows = await session.execute(*_prepared(count, bound))
-    return [RetainedRows(rule=rule.name, ground=rule.ground, until=_day(until), count=n) for until, n in rows]
+async def _kept(
+    session: AsyncSession, rules: Sequence[RetainRule], counts: Iterable[str], bound: dict[str, Any]
+) -> list[RetainedRows]:
+    """Run the rules' counts in one round trip."""
+    parts = [f"SELECT {n}, found.* FROM ({count}) AS found (until, held)" for n, count in enumerate(counts)]
+    if not parts:
+        return []
+    rows = await _run_statement(session, " UNION ALL ".join(parts), bound)
+    return [
+        RetainedRows(rule=rules[n].name, ground=rules[n].ground, until=_day(until), count=count)
+        for n, until, count in rows
+    ]
 
 
 def _day(until: date | None) -> date | None:
@@ -214,11 +222,24 @@ def _bind(accounts: Sequence[UUID], **more: Any) -> dict[str, Any]:
     return {"accounts": list(accounts), **more}
 
 
-_TYPES: dict[str, Any] = {"accounts": ARRAY(Uuid), "held": ARRAY(Uuid), "salt": LargeBinary, "case": Uuid}
+_TYPES = {"accounts": "uuid[]", "held": "uuid[]", "salt": "bytea", "case": "uuid", "remove": "boolean"}
+_NAME = re.compile(r"(?<!:):(accounts|held|salt|case|remove|low|high)\b")
 
 
-def _prepared(statement: str, bound: dict[str, Any]) -> tuple[TextClause, dict[str, Any]]:
-    """Return the statement, typed, and the parameters that it uses."""
-    used = {name: value for name, value in bound.items() if f":{name}" in statement}
-    typed = [bindparam(name, type_=_TYPES[name]) for name in used if name in _TYPES]
-    return text(statement).bindparams(*typed), used
+async def _run_statement(session: AsyncSession, statement: str, bound: dict[str, Any]) -> list[Any]:
+    """Run a rule's statement, its `:names` given by `bound`; return its rows."""
+    numbered, names = _numbered(statement)
+    return await fetch(session, numbered, *(bound[name] for name in names))
+
+
+@lru_cache(maxsize=1024)
+def _numbered(statement: str) -> tuple[str, tuple[str, ...]]:
+    """Return a statement as the driver takes it, typed `$1` for `:accounts`, and the names in the order of their numbers."""
+    names = tuple(dict.fromkeys(_NAME.findall(statement)))
+
+    def placeholder(found: re.Match[str]) -> str:
+        name = found.group(1)
+        number = f"${names.index(name) + 1}"
+        return f"CAST({number} AS {_TYPES[name]})" if name in _TYPES else number
+
+    return _NAME.sub(placeholder, statement), names

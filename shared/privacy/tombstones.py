@@ -5,16 +5,16 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-_LOCK = text("SELECT pg_advisory_xact_lock(subject_lock(:tenant, :subject))")
-_LAY = text(
-    "INSERT INTO tombstones (digest) VALUES (tombstone_digest(:tenant, :subject)) ON CONFLICT DO NOTHING RETURNING 1"
-)
+from shared.db import fetch
+
+_LOCK = "SELECT pg_advisory_xact_lock(subject_lock($1, $2))"
+_LAY = "INSERT INTO tombstones (digest) VALUES (tombstone_digest($1, $2)) ON CONFLICT DO NOTHING RETURNING 1"
 _IS_ERASED = text("SELECT is_tombstoned(:tenant, :subject)")
 
 
 async def lock_subject(session: AsyncSession, tenant_id: UUID, subject_id: UUID) -> None:
     """Wait until no transaction writes about the subject and keep new ones out until this one ends."""
-    await session.execute(_LOCK, {"tenant": tenant_id, "subject": subject_id})
+    await fetch(session, _LOCK, tenant_id, subject_id)
 
 
 async def lay_tombstone(session: AsyncSession, tenant_id: UUID, subject_id: UUID) -> bool:
@@ -22,7 +22,7 @@ async def lay_tombstone(session: AsyncSession, tenant_id: UUID, subject_id: UUID
 
     The subject of a whole tenant is the tenant's own id.
     """
-    return (await session.execute(_LAY, {"tenant": tenant_id, "subject": subject_id})).scalar() is not None
+    return bool(await fetch(session, _LAY, tenant_id, subject_id))
 
 
 async def is_erased(session: AsyncSession, tenant_id: UUID, subject_id: UUID) -> bool:

@@ -59,8 +59,8 @@ class TenantErasure:
         await self._cases.open(session, case_id, account_id=None, content=ContentChoice.REMOVE, again=again)
         wake_after_commit(session, "erase_tenants")
 
-    async def work(self, database: Database) -> bool:
-        """Do the next piece of the tenant case that has waited longest, in one transaction; False when none waits.
+    async def work(self, database: Database, *, rest: float = 0) -> bool:
+        """Do a turn of the tenant case that has waited longest, a transaction per piece; False when none waits.
 
         A crash loses none of the committed pieces.
         """
@@ -71,9 +71,12 @@ class TenantErasure:
             return False
         clock = asyncio.get_running_loop().time
         until = clock() + TURN_SECONDS
-        while await self._piece(database, turn.case_id, turn.tenant_id) and clock() < until:
-            await asyncio.sleep(0)
-        return True
+        while True:
+            began = clock()
+            is_left = await self._piece(database, turn.case_id, turn.tenant_id)
+            await asyncio.sleep(rest * (clock() - began))
+            if not is_left or clock() > until:
+                return True
 
     async def _piece(self, database: Database, case_id: UUID, tenant_id: UUID) -> bool:
         """Commit one piece of a case; whether more of it waits."""

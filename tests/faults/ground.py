@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from shared.events import SERVICES
 from tests.faults.invariants import Invariants
 from tests.faults.load import Load
@@ -94,10 +96,17 @@ class Ground:
         """Return the services whose worker does not say that its consumer is registered."""
         found = set()
         for service in SERVICES:
-            async with self.suite.http.get(f"{self.suite.internal_url(service, 'worker')}/metrics") as answer:
-                if f'cowork_consumer_registered{{service="{service}"}} 1.0' not in await answer.text():
-                    found.add(service)
+            if f'cowork_consumer_registered{{service="{service}"}} 1.0' not in await self._metrics(service):
+                found.add(service)
         return found
+
+    async def _metrics(self, service: str) -> str:
+        """Return what a worker says of itself: nothing when it has ended."""
+        try:
+            async with self.suite.http.get(f"{self.suite.internal_url(service, 'worker')}/metrics") as answer:
+                return await answer.text()
+        except aiohttp.ClientConnectionError:
+            return ""
 
     async def _make_cast(self) -> None:
         """Members who want no mail, rooms that cost something, and tickets assigned to the admin."""

@@ -162,6 +162,8 @@ def _complaints(one: Scenario, run: Run, findings: Findings, drained: float | No
         found.append(f"queues or parked events were left {one.drain_seconds:.0f} s after the fault")
     if answers.http_5xx and not one.allows_5xx:
         found.append(f"{answers.http_5xx} answers were 5xx: {dict(answers.counts)}")
+    if unknown := sum(count for name, count in answers.counts.items() if name.startswith("500")):
+        found.append(f"{unknown} answers were 500, for errors that nobody has thought of: {run.suite.unexpected()}")
     if findings.events == 0 or not answers.undone:
         found.append("the load wrote nothing, or nothing was rolled back: the run shows nothing")
     return found

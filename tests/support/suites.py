@@ -74,6 +74,11 @@ class Suite:
         paths = [*self.folder.rglob("*.log"), self.postgres.folder / "postgres.log"]
         return "".join(path.read_text(errors="replace") for path in paths)
 
+    def unexpected(self) -> list[str]:
+        """The last lines that services have logged for answers of 500."""
+        marks = ('"request.failed"', '"database.error"')
+        return [line for line in self.logs().splitlines() if any(mark in line for mark in marks)][-3:]
+
     def stored_files(self) -> bytes:
         return b"".join(path.read_bytes() for path in (self.folder / "files").rglob("*") if path.is_file())
 

@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import orjson
 from dateutil.relativedelta import relativedelta
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -14,7 +15,7 @@ from services.privacy.errors import CaseNotFound
 from services.privacy.ledger import Ledger
 from services.privacy.models import OPEN_STATES, Answer, Case, CaseState, Participant
 from shared.bus import publish
-from shared.db import tenant_of, wake_after_commit
+from shared.db import fetch, tenant_of, wake_after_commit
 from shared.events import SERVICES
 from shared.events.erasure import Outcome, Receipt, TenantErased
 from shared.events.privacy import CaseCompleted, CaseOutcome, ErasureRedriven
@@ -22,6 +23,20 @@ from shared.events.privacy import CaseCompleted, CaseOutcome, ErasureRedriven
 # Days after which an open case is reported to the data protection officer again.
 ESCALATIONS = (1, 3, 7, 14, 21, 28)
 SETTLED = (Outcome.DONE, Outcome.RETAINED, Outcome.NOTHING_HELD)
+_LOCK = "SELECT completed_at FROM cases WHERE id = $1 FOR UPDATE"
+_NOTE = (
+    "INSERT INTO answers (tenant_id, case_id, service, outcome, manifest_digest, counts, retained, accounts, answered_at)"
+    " VALUES (current_setting('cowork.tenant')::uuid, $1, $2, $3, $4, $5::jsonb, $6::jsonb, $7, $8)"
+    " ON CONFLICT (case_id, service) DO UPDATE SET outcome = excluded.outcome, manifest_digest = excluded.manifest_digest,"
+    " counts = excluded.counts, retained = excluded.retained, accounts = excluded.accounts,"
+    " answered_at = excluded.answered_at, remaining = NULL"
+)
+_ADVANCE = (
+    "UPDATE cases SET version = version + 1, state = (SELECT CASE"
+    " WHEN bool_or(outcome = 'ON_HOLD') THEN 'on_hold' WHEN bool_or(outcome = 'FAILED') THEN 'remediating'"
+    " WHEN bool_and(coalesce(outcome = ANY($2), false)) THEN 'verifying' ELSE 'awaiting_receipts' END"
+    " FROM answers WHERE case_id = $1) WHERE id = $1 RETURNING state"
+)
 
 
 def due_date(commanded_on: date) -> date:
@@ -72,39 +87,21 @@ async def join_open_cases(session: AsyncSession, service: str) -> None:
 
 async def note_receipt(session: AsyncSession, service: str, receipt: Receipt, *, now: datetime) -> None:
     """Note a service's answer. One for a case that is unknown here makes the bus try again later."""
-    known = await session.get(Case, receipt.case_id, with_for_update=True)
-    if known is None:
+    known = await fetch(session, _LOCK, receipt.case_id)
+    if not known:
         raise CaseNotFound
-    if known.completed_at is not None:
+    if known[0]["completed_at"] is not None:
         return
-    values: dict[str, Any] = {
-        "outcome": receipt.outcome,
-        "manifest_digest": receipt.manifest_digest,
-        "counts": [entry.model_dump(mode="json") for entry in receipt.counts],
-        "retained": [entry.model_dump(mode="json") for entry in receipt.retained],
-        "accounts": receipt.accounts if isinstance(receipt, TenantErased) else 1,
-        "answered_at": now,
-        "remaining": None,
-    }
-    row = {"tenant_id": tenant_of(session), "case_id": receipt.case_id, "service": service}
-    statement = insert(Answer).values(**row, **values)
-    await session.execute(statement.on_conflict_do_update(index_elements=["case_id", "service"], set_=values))
-    known.state = await _state_of(session, receipt.case_id)
-    if known.state is CaseState.VERIFYING:
+    counts, retained = (
+        orjson.dumps([entry.model_dump(mode="json") for entry in entries]).decode()
+        for entries in (receipt.counts, receipt.retained)
+    )
+    accounts = receipt.accounts if isinstance(receipt, TenantErased) else 1
+    answer = (receipt.case_id, service, receipt.outcome, receipt.manifest_digest, counts, retained, accounts, now)
+    await fetch(session, _NOTE, *answer)
+    ((state,),) = await fetch(session, _ADVANCE, receipt.case_id, SETTLED)
+    if state == CaseState.VERIFYING:
         wake_after_commit(session, "advance_open_cases")
-    known.version += 1
-    await session.flush()
-
-
-async def _state_of(session: AsyncSession, case_id: UUID) -> CaseState:
-    outcomes = (await session.execute(select(Answer.outcome).where(Answer.case_id == case_id))).scalars().all()
-    if Outcome.ON_HOLD in outcomes:
-        return CaseState.ON_HOLD
-    if Outcome.FAILED in outcomes:
-        return CaseState.REMEDIATING
-    if all(outcome in SETTLED for outcome in outcomes):
-        return CaseState.VERIFYING
-    return CaseState.AWAITING_RECEIPTS
 
 
 async def answers_of(session: AsyncSession, case_id: UUID) -> Sequence[Answer]:

@@ -104,7 +104,14 @@ class Wire:
     async def consume(self, service: str, types: Iterable[str], deliver: Deliver, *, limit: int) -> None:
         await asyncio.Event().wait()
 
-    async def drain_dead(self, service: str, park: Callable[[bytes], Awaitable[None]]) -> None:
+    async def drain_dead(
+        self,
+        service: str,
+        types: Iterable[str],
+        park: Callable[[bytes], Awaitable[None]],
+        none_left: Callable[[], None],
+    ) -> None:
+        none_left()
         await asyncio.Event().wait()
 
     async def close(self) -> None:

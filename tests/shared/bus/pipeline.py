@@ -57,6 +57,7 @@ class Pipeline:
 
     def __init__(self, clock: Clock, feed: Database, notify: Database) -> None:
         self.clock, self.feed, self.notify = clock, feed, notify
+        self.breaches: list[str] = []
         self.consumers = Consumers("notify")
         self.consumers.on(PostPublished)(self._react)
         self.open: dict[str, tuple[AbstractAsyncContextManager[AsyncSession], UUID]] = {}
