@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 from fastapi import Depends, Header, Query, Request, Response
 from prometheus_client import Histogram
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.problems import (
@@ -213,13 +213,3 @@ _SECURITY_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-
-
-class JobOut(Out):
-    """Long work: poll its address until `state` is `done` or `failed`."""
-
-    id: UUID
-    state: str
-    done: int = Field(ge=0)
-    total: int = Field(ge=0)
-    created_at: datetime

@@ -1,12 +1,10 @@
 """Migrations of one service: Alembic, then the DDL that is derived from the marks, in one transaction."""
 
 import importlib
-import re
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.runtime.environment import EnvironmentContext
@@ -34,7 +32,7 @@ async def upgrade(service: str, owner_url: str) -> None:
 
     `owner_url` is the owner role's address; the application role is the same name with `_app` for `_owner`.
     """
-    await _as_owner(owner_url, lambda connection: _upgrade(connection, service))
+    await as_owner(owner_url, lambda connection: _upgrade(connection, service))
 
 
 async def differences(service: str, owner_url: str) -> list[Any]:
@@ -43,68 +41,23 @@ async def differences(service: str, owner_url: str) -> list[Any]:
 
     def compare(connection: Connection) -> None:
         for metadata in (metadata_of(service), PLATFORM):
-            found.extend(compare_metadata(_context(connection, metadata), metadata))
+            found.extend(compare_metadata(context_of(connection, metadata), metadata))
 
-    await _as_owner(owner_url, compare)
+    await as_owner(owner_url, compare)
     return found
 
 
-async def write_revision(owner: str, owner_url: str, name: str) -> Path:
-    """Write a migration from what the models have and the (migrated) database lacks; return its path.
-
-    `owner` is a service, or "platform" for the tables that every service's database holds.
-    """
-    metadata = PLATFORM if owner == "platform" else metadata_of(owner)
-    path = _folder(owner) / f"{date.today():%Y%m%d}_{name}.py"
-
-    def render(connection: Connection) -> None:
-        operations = produce_migrations(_context(connection, metadata), metadata)
-        assert operations.upgrade_ops is not None
-        body = _without_marks(render_python_code(operations.upgrade_ops))
-        head = ScriptDirectory(str(_folder(owner)), version_locations=[str(_folder(owner))]).get_current_head()
-        content = _TEMPLATE.format(title=name.replace("_", " "), revision=path.stem, previous=repr(head), body=body)
-        path.write_text(content)
-
-    await _as_owner(owner_url, render)
-    return path
-
-
-def _without_marks(body: str) -> str:
-    """Marks live on the models; a migration is frozen without them."""
-    body = re.sub(r",\n\s*info=\{.*\}\n", "\n", body)
-    return (
-        body.replace("astext_type=Text()", "astext_type=sa.Text()")
-        .replace("ARRAY(Uuid())", "ARRAY(sa.Uuid())")
-        .replace("ARRAY(Text())", "ARRAY(sa.Text())")
-    )
-
-
-_TEMPLATE = '''"""{title}"""
-
-import sqlalchemy as sa
-from alembic import op
-from sqlalchemy.dialects import postgresql
-
-revision = "{revision}"
-down_revision = {previous}
-
-
-def upgrade() -> None:
-    {body}
-'''
-
-
-def _folder(owner: str) -> Path:
+def folder_of(owner: str) -> Path:
     return ROOT / "shared" / "migrations" if owner == "platform" else ROOT / "services" / owner / "migrations"
 
 
 def _scripts(service: str) -> ScriptDirectory:
     """A service's database has two lines of revisions: its own and the platform's."""
-    locations = [str(_folder(service)), str(_folder("platform"))]
-    return ScriptDirectory(str(_folder(service)), version_locations=locations)
+    locations = [str(folder_of(service)), str(folder_of("platform"))]
+    return ScriptDirectory(str(folder_of(service)), version_locations=locations)
 
 
-def _context(connection: Connection, metadata: MetaData) -> MigrationContext:
+def context_of(connection: Connection, metadata: MetaData) -> MigrationContext:
     def is_ours(_: Any, name: str | None, kind: str, __: bool, ___: Any) -> bool:
         is_derived = kind == "index" and str(name).startswith(protection.PERSON_INDEX)
         return not is_derived and (kind != "table" or name in metadata.tables)
@@ -130,7 +83,8 @@ def _upgrade(connection: Connection, service: str) -> None:
         connection.exec_driver_sql(function)
 
 
-async def _as_owner(owner_url: str, work: Any) -> None:
+async def as_owner(owner_url: str, work: Any) -> None:
+    """Run `work(connection)` in one transaction of the owner; nobody else migrates meanwhile."""
     engine = create_async_engine(owner_url)
     try:
         async with engine.begin() as connection:

@@ -3,13 +3,10 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Select, Update, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.bus.tables import event_log, inbox_parked, outbox
 from shared.db import fetch
 
-EMPTY: list[UUID] = []
 _EMPTIED = "data = NULL, key = NULL, subject_ids = '{}', redacted_at = now()"
 _ABOUT = "subject_ids && $1::uuid[] AND type <> ALL($2::text[])"
 _LATER = (
@@ -20,6 +17,14 @@ _NOW = (
     f"WITH emptied AS (UPDATE event_log SET {_EMPTIED} WHERE {_ABOUT} AND position NOT IN (SELECT position FROM outbox)"
     f" RETURNING 1), parked AS (DELETE FROM inbox_parked WHERE {_ABOUT}),"
     " order_of_news AS (DELETE FROM watermarks WHERE key = ANY($3)) SELECT count(*) FROM emptied"
+)
+_OF_TENANT = "tenant_id = $1 AND subject_ids <> '{}' AND type <> ALL($2::text[])"
+_LATER_OF_TENANT = (
+    f"UPDATE event_log SET redact_on_relay = 1 WHERE {_OF_TENANT} AND position IN (SELECT position FROM outbox)"
+)
+_PARKED_OF_TENANT = "DELETE FROM inbox_parked WHERE tenant_id = $1 AND type <> ALL($2::text[])"
+_NOW_OF_TENANT = (
+    f"UPDATE event_log SET {_EMPTIED} WHERE {_OF_TENANT} AND position NOT IN (SELECT position FROM outbox) RETURNING 1"
 )
 
 
@@ -38,14 +43,10 @@ async def redact_subjects(session: AsyncSession, subject_ids: Collection[UUID], 
 
 async def redact_tenant(session: AsyncSession, tenant_id: UUID, *, keep_types: Collection[str]) -> int:
     """Empty every log row of a tenant that names a person; `keep_types` as in `redact_subjects`."""
-    about = (
-        (event_log.c.tenant_id == tenant_id) & (event_log.c.subject_ids != EMPTY) & event_log.c.type.not_in(keep_types)
-    )
-    unrelayed: Select[tuple[int]] = select(outbox.c.position)
-    await session.execute(update(event_log).where(about, event_log.c.position.in_(unrelayed)).values(redact_on_relay=1))
-    parked = (inbox_parked.c.tenant_id == tenant_id) & inbox_parked.c.type.not_in(keep_types)
-    await session.execute(delete(inbox_parked).where(parked))
-    return _count(await session.execute(_empty(update(event_log).where(about, event_log.c.position.not_in(unrelayed)))))
+    about = (tenant_id, list(keep_types))
+    await fetch(session, _LATER_OF_TENANT, *about)
+    await fetch(session, _PARKED_OF_TENANT, *about)
+    return len(await fetch(session, _NOW_OF_TENANT, *about))
 
 
 def tenant_redaction(step: str, *, keep_types: Collection[str]) -> tuple[str, str]:
@@ -66,12 +67,3 @@ def tenant_redaction(step: str, *, keep_types: Collection[str]) -> tuple[str, st
         " SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM later), 0"
     )
     return f"SELECT min(ctid), max(ctid) FROM event_log WHERE {about}", change
-
-
-def _empty(statement: Update) -> Update:
-    return statement.values(data=None, key=None, subject_ids=EMPTY, redacted_at=text("now()"))
-
-
-def _count(result: object) -> int:
-    assert isinstance(result, CursorResult)
-    return int(result.rowcount)
