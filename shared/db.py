@@ -278,6 +278,19 @@ async def fetch(session: AsyncSession, query: str, *values: Any) -> list[Any]:
         return list(await driver.fetch(query, *values))
 
 
+@asynccontextmanager
+async def savepoint(session: AsyncSession) -> AsyncIterator[None]:
+    """Undo what the body has done when it raises; the transaction goes on. Quicker than the session's own."""
+    await fetch(session, "SAVEPOINT part")
+    try:
+        yield
+        await fetch(session, "RELEASE SAVEPOINT part")
+    except Exception:
+        await fetch(session, "ROLLBACK TO SAVEPOINT part")
+        session.expire_all()
+        raise
+
+
 async def enter_tenant(session: AsyncSession, tenant_id: UUID) -> None:
     """Admit one tenant's rows for the rest of the transaction; a transaction never changes its tenant."""
     session.info["tenant_id"] = tenant_id

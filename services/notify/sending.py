@@ -1,5 +1,6 @@
 """Mail on its way: claimed, resolved, marked, sent. Nobody gets a mail twice, and no address is ever stored."""
 
+import asyncio
 from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -27,6 +28,8 @@ from shared.problems import BadGateway, Gone, NotFound
 
 log = structlog.get_logger()
 BATCH = 20
+# At once: mail servers refuse a client that opens many.
+CONNECTIONS = 5
 CLAIM = timedelta(minutes=2)
 MAX_ATTEMPTS = 8
 # A deactivation waits for its last mail: it is tried twice, not for hours.
@@ -45,12 +48,15 @@ class Sender:
         self._database = database
         self._internal = internal
         self._settings = settings
+        self._connections = asyncio.Semaphore(CONNECTIONS)
 
     async def send_waiting(self, tenant_id: UUID) -> int:
         """Send up to BATCH mails that are due; return how many were claimed."""
         claimed = await self._claim(tenant_id)
-        for delivery in claimed:
-            await self._deliver(delivery)
+        ends = await asyncio.gather(*map(self._deliver_in_turn, claimed), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
         return len(claimed)
 
     async def _claim(self, tenant_id: UUID) -> list[Delivery]:
@@ -69,6 +75,10 @@ class Sender:
         claim = update(Delivery).where(Delivery.id.in_(due.scalar_subquery())).values(claimed_until=func.now() + CLAIM)
         async with self._database.transaction(tenant_id) as session:
             return list((await session.execute(claim.returning(Delivery))).scalars())
+
+    async def _deliver_in_turn(self, delivery: Delivery) -> None:
+        async with self._connections:
+            await self._deliver(delivery)
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:

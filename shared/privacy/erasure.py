@@ -3,12 +3,12 @@
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus.crash import crash
 from shared.bus.redaction import redact_subjects, redact_tenant
-from shared.db import Database, tenant_of
+from shared.db import Database, fetch, savepoint, tenant_of
 from shared.events.erasure import Outcome, RuleCount
 from shared.events.identity import ContentChoice, TenantDeactivated
 from shared.events.privacy import CaseCompleted
@@ -22,6 +22,8 @@ from shared.privacy.tombstones import lay_tombstone, lock_subject
 from shared.privacy.walk import TenantErasure
 
 log = structlog.get_logger()
+_CASE = "SELECT tenant_id, account_id, is_tenant FROM erasures WHERE case_id = $1"
+_FORGET = "UPDATE erasures SET account_id = NULL WHERE case_id = $1"
 
 
 class Eraser:
@@ -90,14 +92,12 @@ class Eraser:
 
     async def forget_case(self, session: AsyncSession, event: CaseCompleted) -> None:
         """The case is complete everywhere: forget the account id that the log and the case still name."""
-        case = (await session.execute(select(erasures).where(erasures.c.case_id == event.case_id))).one_or_none()
-        if case is None:
-            return
-        if case.is_tenant:
-            await redact_tenant(session, case.tenant_id, keep_types=(TenantDeactivated.type,))
-        elif case.account_id is not None:
-            await redact_subjects(session, [case.account_id], keep_types=())
-        await session.execute(update(erasures).where(erasures.c.case_id == event.case_id).values(account_id=None))
+        for case in await fetch(session, _CASE, event.case_id):
+            if case["is_tenant"]:
+                await redact_tenant(session, case["tenant_id"], keep_types=(TenantDeactivated.type,))
+            elif case["account_id"] is not None:
+                await redact_subjects(session, [case["account_id"]], keep_types=())
+            await fetch(session, _FORGET, event.case_id)
 
     async def delete_files(self, database: Database, files: Files, *, limit: int = 200) -> int:
         """Delete files of committed erasures, then the rows that name them; answer the accounts' cases that waited."""
@@ -121,7 +121,7 @@ class Eraser:
     ) -> list[RuleCount] | None:
         """Run the plan; None when a post-condition does not hold: nothing is changed and the case answered FAILED."""
         try:
-            async with session.begin_nested():
+            async with savepoint(session):
                 if self._personal_data.before_erasure is not None:
                     await self._personal_data.before_erasure(session, [account_id])
                 return await self.plan.run(session, [account_id], case_id=case_id, content=content)

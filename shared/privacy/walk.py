@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus.crash import crash
 from shared.bus.redaction import redact_tenant, tenant_redaction
-from shared.db import Database, tenant_of, wake_after_commit
+from shared.db import Database, savepoint, tenant_of, wake_after_commit
 from shared.events.erasure import Outcome, RuleCount
 from shared.events.identity import ContentChoice
 from shared.privacy.cases import KEPT_UNTIL_COMPLETION, TO_PREPARE, Cases, held_accounts
@@ -132,7 +132,7 @@ class TenantErasure:
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            async with session.begin_nested(), erasing(session):
+            async with savepoint(session), erasing(session):
                 changed = await self._plan.change(session, name, walk, held, case_id=case_id, blocks=blocks)
         except ErasureIncomplete as error:
             log.error("erasure.incomplete", case_id=str(case_id), rule=error.rule)
