@@ -29,7 +29,10 @@ _OPEN = (
 _FIRST = f"{_OPEN} DO NOTHING RETURNING case_id"
 # A completed case has forgotten its account: a request that comes late finds nobody to erase.
 _AGAIN = (
-    f"{_OPEN} DO UPDATE SET outcome = NULL, answered_at = NULL, step = excluded.step, next_block = NULL"
+    f"{_OPEN} DO UPDATE SET outcome = NULL, answered_at = NULL,"
+    # One that is still at work goes on where it is: asked often enough, it would never come to an end.
+    " step = CASE WHEN erasures.answered_at IS NULL THEN erasures.step ELSE excluded.step END,"
+    " next_block = CASE WHEN erasures.answered_at IS NULL THEN erasures.next_block END"
     " WHERE erasures.is_tenant OR erasures.account_id IS NOT NULL RETURNING case_id"
 )
 _ADDED = (

@@ -22,7 +22,7 @@ SUITE = UUID(int=0)
 
 # A tenant that goes has a month; those who stay are at work. The server is theirs for seven eighths of the time, so that
 # pieces of several services seldom meet (docs/decisions/0026).
-REST = 7.0
+REST = 15.0
 
 privacy_jobs = Schedule()
 

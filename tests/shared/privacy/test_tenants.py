@@ -98,6 +98,19 @@ async def test_a_crash_loses_one_piece_at_most_and_the_next_worker_resumes(
     assert await world.value("SELECT count(*) FROM profiles") == 0
 
 
+async def test_a_case_that_is_at_work_goes_on_when_it_is_asked_for_again(world: Any) -> None:
+    """However often a late answer is asked for, every piece comes nearer to it."""
+    case_id = await start(world, world.tenant)
+    for _ in range(60):
+        async with world.database.transaction(world.tenant) as session:
+            await world.eraser.start_tenant(session, case_id=case_id, again=True)
+        await world.eraser.erase_batch(world.database)
+        await world.eraser.delete_files(world.database, Folder())
+        if found := await receipts(world, world.tenant):
+            break
+    assert [receipt.outcome for receipt in found] == [Outcome.RETAINED], "the case has begun anew each time"
+
+
 async def test_every_file_goes_before_the_receipt(world: Any) -> None:
     await start(world, world.tenant)
     while await world.eraser.erase_batch(world.database):
