@@ -13,7 +13,7 @@ from tests.bench.people import settle
 from tests.bench.space import Space, open_space
 from tests.bench.stand import Stand
 
-ACCOUNTS = 20_000
+ACCOUNTS = 10_000
 READS_PER_SECOND = 40
 SECONDS_BEFORE = 10
 WAIT_SECONDS = 240
