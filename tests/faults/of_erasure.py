@@ -14,7 +14,7 @@ IN_BATCHES = ("tenant.before_commit", "tenant.after_commit")
 SWEEPING = ("sweep.before_commit", "sweep.after_commit")
 LEAVERS = 6
 CROWD = 1000
-COMPLETED_SECONDS = 120
+COMPLETED_SECONDS = 300
 
 
 @scenario("crash-erasure")

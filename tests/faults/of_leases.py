@@ -13,7 +13,7 @@ SECOND = "worker-2"
 async def two_relays(run: Run) -> None:
     """The holder stands still until its lease has run out, wakes up behind the other, and so in turn."""
     await run.suite.start_service("helpdesk", role=SECOND)
-    for turn in range(run.times(4, short=1)):
+    for turn in range(run.times(2, short=1)):
         process = run.suite.process("helpdesk", role=("worker", SECOND)[turn % 2])
         process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(LEASE_SECONDS + 2)
