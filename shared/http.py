@@ -119,13 +119,18 @@ class PageQuery:
         self._response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
         return shown, following
 
-    def answer(self, records: Sequence[Any], position: Callable[[Any], tuple[Any, ...]]) -> Response:
-        """Return the page of database records whose columns are the item's fields, written without a detour.
+    def answer(
+        self,
+        records: Sequence[Any],
+        position: Callable[[Any], tuple[Any, ...]],
+        show: Callable[[Any], dict[str, Any]] = dict,
+    ) -> Response:
+        """Return the page of database records, `show`n with the item's fields, written without a detour.
 
         For lists that are read often: the columns come from the schema (`columns_of`), so its validation adds nothing.
         """
         shown, following = self.page(records, position)
-        body = {"data": [dict(record) for record in shown], "next_cursor": following}
+        body = {"data": [show(record) for record in shown], "next_cursor": following}
         content = orjson.dumps(body, default=str, option=orjson.OPT_UTC_Z)
         link = {"Link": self._response.headers["Link"]} if following else None
         return Response(content, media_type="application/json", headers=link)

@@ -26,7 +26,7 @@ from shared.db import utc_now
 from shared.events.identity import Role
 from shared.http import IfMatch, Page, Paging, set_etag
 from shared.idempotency import Idempotent
-from shared.people import find_people, language_of
+from shared.people import PersonOut, find_people, language_of
 from shared.problems import PreconditionFailed, PreconditionRequired, declared
 
 router = APIRouter(tags=["helpdesk"])
@@ -47,7 +47,7 @@ async def open_ticket(
     return {"id": ticket.id}
 
 
-@router.get("/tickets", summary="Your tickets; staff may ask for the queue")
+@router.get("/tickets", response_model=Page[TicketOut], summary="Your tickets; staff may ask for the queue")
 async def list_tickets(
     request: Request,
     caller: CurrentCaller,
@@ -55,7 +55,7 @@ async def list_tickets(
     queue: bool = False,
     state: State | None = None,
     assignee_id: UUID | None = None,
-) -> Page[TicketOut]:
+) -> Response:
     if queue and not caller.is_staff:
         raise RoleRequired
     async with caller_session(request, caller) as session:
@@ -67,8 +67,15 @@ async def list_tickets(
             after=paging.after(datetime, UUID),
             limit=paging.limit,
         )
-        shown, following = paging.page(rows, lambda row: (row["created_at"], row["id"]))
-    return Page(data=await _show(request, caller, shown), next_cursor=following)
+    people = await _people(request, caller, rows)
+
+    def show(row: Mapping[str, Any]) -> dict[str, Any]:
+        shown = dict(row)
+        shown["requester"] = people[shown.pop("requester_id")].model_dump()
+        assignee_id = shown.pop("assignee_id")
+        return {**shown, "assignee": people[assignee_id].model_dump() if assignee_id else None}
+
+    return paging.answer(rows, lambda row: (row["created_at"], row["id"]), show)
 
 
 @router.get("/tickets/{ticket_id}", summary="One ticket", responses=declared(TicketNotFound))
@@ -216,8 +223,7 @@ async def _show_ticket(request: Request, caller: Caller, ticket: Ticket) -> Tick
 
 
 async def _show(request: Request, caller: Caller, shown: Sequence[Mapping[Any, Any]]) -> list[TicketOut]:
-    accounts = {one["requester_id"] for one in shown} | {one["assignee_id"] for one in shown}
-    people = await find_people(request.app.state.service.internal, caller.tenant_id, accounts, language_of(request))
+    people = await _people(request, caller, shown)
     return [
         TicketOut(
             requester=people[one["requester_id"]],
@@ -226,6 +232,11 @@ async def _show(request: Request, caller: Caller, shown: Sequence[Mapping[Any, A
         )
         for one in shown
     ]
+
+
+async def _people(request: Request, caller: Caller, shown: Sequence[Mapping[Any, Any]]) -> dict[UUID | None, PersonOut]:
+    accounts = {one["requester_id"] for one in shown} | {one["assignee_id"] for one in shown}
+    return await find_people(request.app.state.service.internal, caller.tenant_id, accounts, language_of(request))
 
 
 async def _show_words(request: Request, caller: Caller, shown: Sequence[Reply | Note]) -> list[WordsOut]:

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import Uuid
 
+from shared.db import fetch
 from shared.privacy.manifest import Manifest, column_mark, table_mark
 from shared.privacy.marks import Export, Link, NotPersonal, Personal, PersonRef, Subject
 from shared.privacy.rules import owner_condition
@@ -24,7 +25,6 @@ class _Section:
     table: str
     rows: str
     schema: dict[str, dict[str, str]]
-    files: tuple[str, ...]
 
 
 def _sections(manifest: Manifest) -> Iterator[_Section]:
@@ -34,9 +34,8 @@ def _sections(manifest: Manifest) -> Iterator[_Section]:
             continue
         schema = dict(_schema(table))
         if any("category" in column for column in schema.values()):
-            files = tuple(name for name, column in schema.items() if column.get("category", "").startswith("file."))
             rows = f"FROM {table.name} WHERE {owner_condition(mark)}"
-            yield _Section(table.name, rows, schema, files)
+            yield _Section(table.name, rows, schema)
 
 
 def _schema(table: Table) -> Iterator[tuple[str, dict[str, str]]]:
@@ -59,33 +58,38 @@ async def export_person(session: AsyncSession, manifest: Manifest, account_id: U
 
     Other people's ids are replaced: an export must not tell about them.
     """
+    sections, query = _query(manifest)
     found: dict[str, Any] = {}
-    for section in _sections(manifest):
-        query = f"SELECT {', '.join(section.schema)} {section.rows} ORDER BY 1"
-        rows = (await session.execute(_bound(query), {"accounts": [account_id]})).mappings().all()
-        if rows:
-            shown = [{name: _shown(section, name, value, account_id) for name, value in row.items()} for row in rows]
-            found[section.table] = {"schema": section.schema, "rows": shown}
+    for number, rows in await fetch(session, query, [account_id]) if query else ():
+        section = sections[number]
+        shown = [{name: _shown(section, name, value, account_id) for name, value in row.items()} for row in rows]
+        found[section.table] = {"schema": section.schema, "rows": shown}
     return found
 
 
-async def files_of(session: AsyncSession, manifest: Manifest, account_id: UUID) -> list[str]:
-    """Return the keys of the person's files in this service's store."""
-    keys: list[str] = []
-    for section in _sections(manifest):
-        for column in section.files:
-            query = f"SELECT {column} {section.rows} AND {column} IS NOT NULL"
-            keys.extend((await session.execute(_bound(query), {"accounts": [account_id]})).scalars())
+def files_in(tables: dict[str, Any]) -> list[str]:
+    """Return the keys of the person's files in this service's store, of what `export_person` has returned."""
+    keys = []
+    for table in tables.values():
+        held = [name for name, column in table["schema"].items() if column.get("category", "").startswith("file.")]
+        keys += [row[name] for row in table["rows"] for name in held if row[name] is not None]
     return keys
 
 
-def _bound(query: str) -> Any:
-    return text(query).bindparams(bindparam("accounts", type_=ARRAY(Uuid)))
+@lru_cache
+def _query(manifest: Manifest) -> tuple[tuple[_Section, ...], str]:
+    """Return a service's sections and the one query that finds (number, rows as JSON) of those with any."""
+    sections = tuple(_sections(manifest))
+    parts = [
+        f"SELECT {number}, (SELECT json_agg(found) FROM"
+        f" (SELECT {', '.join(section.schema)} {section.rows.replace(':accounts', '$1::uuid[]')} ORDER BY 1) AS found)"
+        for number, section in enumerate(sections)
+    ]
+    union = " UNION ALL ".join(parts)
+    return sections, f"SELECT * FROM ({union}) AS found (number, rows) WHERE rows IS NOT NULL" if parts else ""
 
 
 def _shown(section: _Section, name: str, value: Any, account_id: UUID) -> Any:
     if "person" in section.schema[name] and value is not None:
-        return SELF if value == account_id else OTHER
-    if value is None or isinstance(value, str | int | float | bool | list | dict):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+        return SELF if value == str(account_id) else OTHER
+    return value

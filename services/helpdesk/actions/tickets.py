@@ -1,19 +1,20 @@
 """The verbs of a ticket: open, show, move, assign, close."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import chain, count, islice
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, TextClause, text, update
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.helpdesk.errors import StateNotAllowed, TicketNotFound
 from services.helpdesk.models import NEXT, Category, Priority, State, Ticket
 from shared.auth import Caller
 from shared.bus import publish, publish_all
-from shared.db import tenant_of, uuid7
+from shared.db import fetch, tenant_of, uuid7
 from shared.events.helpdesk import TicketAssigned, TicketClosed, TicketOpened
 from shared.http import check_match
 
@@ -32,18 +33,20 @@ SELECT CAST(:reply_id AS uuid), tenant_id, id, requester_id, false, :body FROM o
 
 SHOWN = tuple(column.name for column in Ticket.__table__.columns if column.name not in ("tenant_id", "version"))
 _WANTED = {
-    "requester_id": "requester_id = :requester_id",
-    "state": "state = :state",
-    "assignee_id": "assignee_id = :assignee_id",
-    "after_at": "(created_at, id) < (:after_at, :after_id)",
+    "requester_id": "requester_id = {}",
+    "state": "state = {}",
+    "assignee_id": "assignee_id = {}",
+    "after": "(created_at, id) < ({}, {})",
 }
 
 
 @cache
-def _listing(*conditions: str) -> TextClause:
+def _listing(*filters: str) -> str:
+    """Return the query of a set of filters; the limit is `$1`, their values follow in order."""
+    numbers = (f"${number}" for number in count(2))
+    conditions = [_WANTED[name].format(*islice(numbers, _WANTED[name].count("{}"))) for name in filters]
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    # A constant per set of filters.
-    return text(f"SELECT {', '.join(SHOWN)} FROM tickets {where} ORDER BY created_at DESC, id DESC LIMIT :limit")  # noqa: S608
+    return f"SELECT {', '.join(SHOWN)} FROM tickets {where} ORDER BY created_at DESC, id DESC LIMIT $1"  # noqa: S608
 
 
 async def open_ticket(
@@ -89,14 +92,12 @@ async def list_tickets(
     assignee_id: UUID | None,
     after: tuple[Any, ...] | None,
     limit: int,
-) -> Sequence[RowMapping]:
+) -> Sequence[Mapping[str, Any]]:
     """Return up to `limit + 1` tickets as they are shown, newest first, after a keyset position (created_at, id)."""
-    after_at, after_id = after or (None, None)
-    wanted = {"requester_id": requester_id, "state": state, "assignee_id": assignee_id, "after_at": after_at}
-    given = {name: value for name, value in wanted.items() if value is not None}
-    more = {"limit": limit + 1} | ({"after_id": after_id} if after else {})
-    statement = _listing(*(_WANTED[name] for name in given))
-    return (await session.execute(statement, {**given, **more})).mappings().all()
+    single = {"requester_id": requester_id, "state": state, "assignee_id": assignee_id}
+    given = {name: (value,) for name, value in single.items() if value is not None}
+    given |= {"after": after} if after else {}
+    return await fetch(session, _listing(*given), limit + 1, *chain.from_iterable(given.values()))
 
 
 async def change_ticket(
