@@ -6,13 +6,12 @@ A pair of account and client address that was let in before is never held up by 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.errors import TooManyAttempts
-from services.identity.models import Attempts
 from services.identity.secrecy import Secrecy
-from shared.db import tenant_of
+from shared.db import fetch, tenant_of
 
 WINDOW = timedelta(hours=1)
 
@@ -53,9 +52,7 @@ class Counters:
 
 
 # Statements of every sign-in are built once: building them costs more than running them.
-_BLOCKS = select(Attempts.digest, Attempts.blocked_until, Attempts.succeeded_at).where(
-    Attempts.digest.in_(bindparam("digests", expanding=True))
-)
+_BLOCKS = "SELECT digest, blocked_until, succeeded_at FROM attempts WHERE digest = ANY($1)"
 _FAILED = text(
     "INSERT INTO attempts (digest, tenant_id, failures, blocked_until, updated_at)"
     " VALUES (:digest, :tenant, 1, :now, :now) ON CONFLICT (digest) DO UPDATE SET updated_at = :now,"
@@ -63,21 +60,16 @@ _FAILED = text(
     " blocked_until = CASE WHEN attempts.updated_at < :since OR attempts.failures < :free THEN :now"
     " ELSE :now + make_interval(secs => least(power(2, least(attempts.failures + 1 - :free, 12)), :longest)) END"
 )
-_LET_IN = text(
-    "INSERT INTO attempts (digest, tenant_id, failures, blocked_until, updated_at, succeeded_at)"
-    " VALUES (:digest, :tenant, 0, :now, :now, :now) ON CONFLICT (digest) DO UPDATE SET"
-    " failures = 0, blocked_until = :now, updated_at = :now, succeeded_at = :now"
-)
 
 
 async def check_patience(session: AsyncSession, counters: Counters, *, now: datetime) -> None:
     """Raises TooManyAttempts, with the seconds to wait, while one of the counters holds this attempt up."""
     digests = [counters.pair, counters.address, counters.account]
-    found = {row.digest: row for row in await session.execute(_BLOCKS, {"digests": digests})}
+    found = {row["digest"]: row for row in await fetch(session, _BLOCKS, digests)}
     pair = found.get(counters.pair)
-    if pair is not None and pair.succeeded_at is not None:
+    if pair is not None and pair["succeeded_at"] is not None:
         found.pop(counters.account, None)
-    _check_wait(max((row.blocked_until for row in found.values()), default=now), now=now)
+    _check_wait(max((row["blocked_until"] for row in found.values()), default=now), now=now)
 
 
 async def count_failure(session: AsyncSession, counters: Counters, *, now: datetime) -> None:
@@ -87,15 +79,9 @@ async def count_failure(session: AsyncSession, counters: Counters, *, now: datet
 
 async def count_call(session: AsyncSession, digest: bytes, patience: Patience, *, now: datetime) -> None:
     """Count one call of something that may be called often, but not very often. Raises TooManyAttempts."""
-    blocked = (await session.execute(_BLOCKS, {"digests": [digest]})).one_or_none()
-    if blocked is not None:
-        _check_wait(blocked.blocked_until, now=now)
+    for blocked in await fetch(session, _BLOCKS, [digest]):
+        _check_wait(blocked["blocked_until"], now=now)
     await _count(session, digest, patience, now=now)
-
-
-async def count_success(session: AsyncSession, counters: Counters, *, now: datetime) -> None:
-    """Forget the pair's failures and remember that it was let in."""
-    await session.execute(_LET_IN, {"digest": counters.pair, "tenant": tenant_of(session), "now": now})
 
 
 async def _count(session: AsyncSession, digest: bytes, patience: Patience, *, now: datetime) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,8 +24,6 @@ UNUSED_DAYS = timedelta(days=30)
 # Parallel requests of one device all present the token that the first of them has just rotated.
 GRACE = timedelta(seconds=30)
 
-_INSERT = insert(SessionRow)
-
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
@@ -37,26 +35,31 @@ class OpenSession:
     refresh_token: RefreshToken
 
 
-async def open_session(
-    session: AsyncSession, account_id: UUID, *, origin: Origin, now: datetime
-) -> tuple[SessionRow, RefreshToken]:
-    """Start a session for somebody who has just given the password."""
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that is not stored yet, and the refresh token that will lead to it."""
+
+    row: SessionRow
+    token: RefreshToken
+
+
+def new_session(session: AsyncSession, account_id: UUID, *, origin: Origin, now: datetime) -> NewSession:
+    """Return the session of somebody who has just given the password."""
     token = RefreshToken.first(tenant_of(session), uuid7())
-    row = {
-        "id": token.session_id,
-        "tenant_id": token.tenant_id,
-        "account_id": account_id,
-        "token_digest": token.digest,
-        "rotated_at": now,
-        "created_at": now,
-        "authenticated_at": now,
-        "last_used_at": now,
-        "expires_at": now + UNUSED_DAYS,
-        "device": origin.device,
-        "address": origin.address,
-    }
-    await session.execute(_INSERT, row)
-    return SessionRow(**row), token
+    row = SessionRow(
+        id=token.session_id,
+        tenant_id=token.tenant_id,
+        account_id=account_id,
+        token_digest=token.digest,
+        rotated_at=now,
+        created_at=now,
+        authenticated_at=now,
+        last_used_at=now,
+        expires_at=now + UNUSED_DAYS,
+        device=origin.device,
+        address=origin.address,
+    )
+    return NewSession(row, token)
 
 
 async def refresh(database: Database, secrecy: Secrecy, text: str, *, origin: Origin, now: datetime) -> OpenSession:

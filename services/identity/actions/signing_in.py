@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.identity.actions.credentials import find_weaknesses
 from services.identity.actions.deactivations import undo
 from services.identity.actions.second_factor import is_valid_code
 from services.identity.actions.security_log import alert, record
-from services.identity.actions.sessions import OpenSession, open_session
+from services.identity.actions.sessions import OpenSession, new_session
 from services.identity.actions.tenants import tenant_transaction
 from services.identity.errors import SecondFactorRequired, WrongCode, WrongCredentials
 from services.identity.models import (
@@ -21,14 +21,13 @@ from services.identity.models import (
     PasswordDemand,
     Profile,
     SecondFactor,
-    SecurityEntry,
     TenantSettings,
 )
 from services.identity.origin import Origin
 from services.identity.passwords import digest_password, is_password, needs_rehash
 from services.identity.secrecy import Secrecy
-from services.identity.throttle import Counters, check_patience, count_failure, count_success
-from shared.db import Database
+from services.identity.throttle import Counters, check_patience, count_failure
+from shared.db import Database, fetch, uuid7
 from shared.events.identity import SecurityKind
 from shared.problems import Problem
 
@@ -71,13 +70,26 @@ _CANDIDATE = (
     .outerjoin(Deactivation, Deactivation.account_id == Account.id)
     .outerjoin(Profile, Profile.account_id == Account.id)
 )
-_KNOWN_DEVICE = select(func.bool_or(SecurityEntry.device == bindparam("device"))).where(
-    SecurityEntry.account_id == bindparam("account"), SecurityEntry.happening == Happening.SIGNED_IN
-)
-_SEEN = text(
-    "UPDATE accounts SET last_seen_at = :now, inactivity_warned_on = NULL, password_demand = :demand,"
-    " password_hash = :new_hash WHERE id = :id AND password_hash = :checked_hash AND state = 'active' RETURNING id"
-)
+# One round trip for all that a log-in writes. Nothing of it when the password was replaced, or the account left, since
+# it was checked. Returns whether it was let in, and whether this kind of device is among those of earlier log-ins.
+_LET_IN = """
+WITH seen AS (
+ UPDATE accounts SET last_seen_at = $1, inactivity_warned_on = NULL, password_demand = $2, password_hash = $3
+ WHERE id = $4 AND password_hash = $5 AND state = 'active' RETURNING id, tenant_id),
+opened AS (
+ INSERT INTO sessions (id, tenant_id, account_id, token_digest, rotated_at, created_at, authenticated_at, last_used_at,
+  expires_at, device, address)
+ SELECT $6, tenant_id, id, $7, $1, $1, $1, $1, $8, $9, $10 FROM seen),
+logged AS (
+ INSERT INTO security_entries (id, tenant_id, account_id, happening, happened_at, device, address)
+ SELECT $11, tenant_id, id, 'signed_in', $1, $9, $10 FROM seen),
+counted AS (
+ INSERT INTO attempts (digest, tenant_id, failures, blocked_until, updated_at, succeeded_at)
+ SELECT $12, tenant_id, 0, $1, $1, $1 FROM seen ON CONFLICT (digest) DO UPDATE
+ SET failures = 0, blocked_until = $1, updated_at = $1, succeeded_at = $1)
+SELECT EXISTS (SELECT FROM seen), (SELECT bool_or(device = $9) FROM security_entries
+ WHERE account_id = $4 AND happening = 'signed_in')
+"""
 
 
 async def sign_in(database: Database, secrecy: Secrecy, slug: str, attempt: SignIn) -> OpenSession:
@@ -99,8 +111,7 @@ async def sign_in(database: Database, secrecy: Secrecy, slug: str, attempt: Sign
             await _note_failure(session, candidate, refusal, counters, attempt)
             opened = None
         else:
-            opened = await _admit(session, candidate, account, attempt, rehashed=rehashed)
-            await count_success(session, counters, now=attempt.at)
+            opened = await _admit(session, candidate, account, counters, attempt, rehashed=rehashed)
     # A failure must be counted, so it is refused after the commit.
     if opened is None:
         raise refusal or WrongCredentials()
@@ -138,8 +149,15 @@ async def _find_refusal(
 
 
 async def _admit(
-    session: AsyncSession, candidate: Candidate, account: Account, attempt: SignIn, *, rehashed: str | None
+    session: AsyncSession,
+    candidate: Candidate,
+    account: Account,
+    counters: Counters,
+    attempt: SignIn,
+    *,
+    rehashed: str | None,
 ) -> OpenSession:
+    """Raises WrongCredentials when the password was replaced, or the account left, since it was checked."""
     origin, now = attempt.origin, attempt.at
     if candidate.deactivation is not None:
         await undo(session, account.id, origin=origin, now=now)
@@ -147,30 +165,16 @@ async def _admit(
     is_weak = find_weaknesses(candidate.settings, account.role_set, attempt.password, own_words=own_words)
     if is_weak and account.password_demand is None:
         account.password_demand = PasswordDemand.WEAK
-    await _note_use(session, account, rehashed=rehashed, now=now)
-    if await _is_new_device(session, account, origin):
-        await alert(session, account.id, SecurityKind.NEW_SIGN_IN)
-    row, token = await open_session(session, account.id, origin=origin, now=now)
-    await record(session, account.id, Happening.SIGNED_IN, origin=origin, now=now)
-    return OpenSession(row, account, candidate.settings, token)
-
-
-async def _note_use(session: AsyncSession, account: Account, *, rehashed: str | None, now: datetime) -> None:
-    """Raises WrongCredentials when the password was replaced, or the account left, since it was checked."""
-    values = {
-        "now": now,
-        "demand": account.password_demand,
-        "new_hash": rehashed or account.password_hash,
-        "id": account.id,
-        "checked_hash": account.password_hash,
-    }
-    if (await session.execute(_SEEN, values)).scalar() is None:
+    new = new_session(session, account.id, origin=origin, now=now)
+    row, password_hash = new.row, rehashed or account.password_hash
+    known = (now, account.password_demand, password_hash, account.id, account.password_hash)
+    device = (row.id, row.token_digest, row.expires_at, origin.device, origin.address, uuid7(), counters.pair)
+    ((is_in, is_known_device),) = await fetch(session, _LET_IN, *known, *device)
+    if not is_in:
         raise WrongCredentials
-
-
-async def _is_new_device(session: AsyncSession, account: Account, origin: Origin) -> bool:
-    """Whether earlier sign-ins exist, and none of them from this kind of device."""
-    return await session.scalar(_KNOWN_DEVICE, {"device": origin.device, "account": account.id}) is False
+    if is_known_device is False:
+        await alert(session, account.id, SecurityKind.NEW_SIGN_IN)
+    return OpenSession(row, account, candidate.settings, new.token)
 
 
 async def _note_failure(
