@@ -5,9 +5,11 @@ transaction-local setting `cowork.tenant`; outside `Database.transaction(tenant)
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -16,11 +18,10 @@ import asyncpg
 import structlog
 from asyncpg.transaction import Transaction
 from sqlalchemy import DateTime, MetaData, Uuid
-from sqlalchemy.event import listens_for
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import NullPool
 from uuid_utils.compat import uuid7 as _uuid7
 
 from shared.privacy.marks import not_personal
@@ -45,6 +46,10 @@ ANSWER_SECONDS = 60.0
 # Whoever waits longer for a row that somebody holds is told to try again (503): one row that is held for long would
 # otherwise take every connection of the pool, and with them all other rows.
 LOCK_SECONDS = 3.0
+
+# Balancers and servers forget what is open for long.
+LIFETIME_SECONDS = 1800.0
+WAIT_SECONDS = 30.0
 
 # True while this task holds a transaction: a network call in it would keep row locks for its whole duration.
 in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
@@ -118,6 +123,10 @@ class Driver(asyncpg.Connection):  # type: ignore[misc]
             self._refusal = error
             return str(await super().execute("ROLLBACK; BEGIN"))
 
+    def is_clean(self) -> bool:
+        """Whether the next transaction may begin on it."""
+        return not (self.is_closed() or self.is_opening or self.is_in_transaction())
+
     def transaction(self, **options: Any) -> Any:
         opened, self._opened = self._opened, None
         return super().transaction(**options) if opened is None else _Joined(opened)
@@ -134,6 +143,81 @@ class _Joined:
         return
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An open connection in somebody's hands: for SQLAlchemy, and for the driver alone."""
+
+    connection: AsyncConnection
+    driver: Driver
+    opened_at: float
+    generation: int
+
+
+class Connections:
+    """At most `size` connections of an engine that keeps none itself; those that are free stay open."""
+
+    def __init__(self, engine: AsyncEngine, *, size: int) -> None:
+        self._engine = engine
+        self._free: list[Held] = []
+        self._places = asyncio.Semaphore(size)
+        self._generation = 0
+
+    async def take(self) -> Held:
+        """Return a connection that nobody else has and that the server has not closed meanwhile.
+
+        Raises DBAPIError when none could be opened, or none became free for WAIT_SECONDS.
+        """
+        try:
+            await asyncio.wait_for(self._places.acquire(), WAIT_SECONDS)
+        except TimeoutError as error:
+            raise DBAPIError(None, None, error, hide_parameters=True) from error
+        try:
+            while self._free:
+                held = self._free.pop()
+                if self._is_good(held):
+                    return held
+                await self._close(held)
+            return await self._open()
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def give_back(self, held: Held, *, is_clean: bool) -> None:
+        """Take a connection back; one that is not clean is closed, for nobody knows what the server has made of it."""
+        try:
+            if is_clean and self._is_good(held):
+                self._free.append(held)
+            else:
+                await self._close(held)
+        finally:
+            self._places.release()
+
+    async def close(self) -> None:
+        """Close what is free now, and what is in use when it comes back; whoever comes then opens a new one."""
+        self._generation += 1
+        free, self._free = self._free, []
+        for held in free:
+            await self._close(held)
+
+    def _is_good(self, held: Held) -> bool:
+        is_young = time.monotonic() - held.opened_at < LIFETIME_SECONDS
+        return is_young and held.generation == self._generation and not held.driver.is_closed()
+
+    async def _open(self) -> Held:
+        generation = self._generation
+        connection = await self._engine.connect()
+        assert connection.sync_connection is not None
+        driver = connection.sync_connection.connection.driver_connection
+        assert isinstance(driver, Driver)
+        return Held(connection, driver, time.monotonic(), generation)
+
+    async def _close(self, held: Held) -> None:
+        """Without a goodbye: a silent server would be waited for once for each connection."""
+        held.driver.terminate()
+        await held.connection.invalidate()
+        await held.connection.close()
+
+
 class Database:
     """One service's application pool; `transaction` is the only way to a session."""
 
@@ -147,12 +231,7 @@ class Database:
     ) -> None:
         self.engine: AsyncEngine = create_async_engine(
             url,
-            pool_size=pool_size,
-            # A connection beyond the pool's size would be opened and closed again for a single transaction, and that
-            # costs more than the transaction: whoever comes then waits for one that is open.
-            max_overflow=0,
-            pool_pre_ping=False,
-            pool_recycle=1800,
+            poolclass=NullPool,
             # Bound values are personal data: they must not reach an error text or a log.
             hide_parameters=True,
             connect_args={
@@ -165,7 +244,9 @@ class Database:
                 "connection_class": Driver,
             },
         )
-        listens_for(self.engine.sync_engine, "close")(_hang_up)
+        # A connection beyond their number would be opened and closed again for a single transaction, and that costs more
+        # than the transaction: whoever comes then waits for one that is open.
+        self._connections = Connections(self.engine, size=pool_size)
         # Who in this process is woken by which name after a commit (`wake_after_commit`), and who tells the other process.
         self.wakers: dict[str, Wake] = {}
         self.wake_elsewhere: Wake | None = None
@@ -180,8 +261,9 @@ class Database:
         so, where more has to be asked than which tenant. What `wake_after_commit` has named is woken
         once the commit has succeeded.
         """
-        connection, driver = await self._connect()
-        session = AsyncSession(bind=connection, expire_on_commit=False)
+        held = await self._connections.take()
+        driver = held.driver
+        session = AsyncSession(bind=held.connection, expire_on_commit=False)
         session.info["driver"] = driver
         if tenant_id is not None:
             session.info["tenant_id"] = tenant_id
@@ -196,11 +278,11 @@ class Database:
         except (TimeoutError, DBAPIError) as error:
             if isinstance(getattr(error, "orig", error), TimeoutError):
                 # What does not answer is lost, and with it all that the pool has: they share its network.
-                await self.engine.dispose()
+                await self._connections.close()
             raise
         finally:
             in_transaction.set(False)
-            await _release(connection, driver, session)
+            await self._release(held, session)
         for what in session.info.pop("woken", {}):
             self.wake(what)
 
@@ -210,47 +292,38 @@ class Database:
         if waker is not None:
             waker(what)
 
-    async def _connect(self) -> tuple[AsyncConnection, Driver]:
-        """Return a connection that was not closed while it lay in the pool."""
-        while True:
-            connection = await self.engine.connect()
-            assert connection.sync_connection is not None
-            driver = connection.sync_connection.connection.driver_connection
-            assert isinstance(driver, Driver)
-            if not driver.is_closed():
-                return connection, driver
-            await connection.invalidate()
-            await connection.close()
-
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """Yield a bare connection in autocommit, for advisory locks, LISTEN and health checks."""
-        async with self.engine.connect() as connection:
-            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+        """Yield a bare connection in autocommit, for leases, NOTIFY, LISTEN and the relay's own statements."""
+        held, is_clean = await self._connections.take(), False
+        try:
+            yield await held.connection.execution_options(isolation_level="AUTOCOMMIT")
+            await held.connection.rollback()
+            await held.connection.execution_options(isolation_level="READ COMMITTED")
+            is_clean = True
+        finally:
+            await asyncio.shield(self._connections.give_back(held, is_clean=is_clean))
 
     async def close(self) -> None:
+        await self._connections.close()
         await self.engine.dispose()
 
+    async def _release(self, held: Held, session: AsyncSession) -> None:
+        """Roll back what was not committed and give the connection back; even a cancelled request does so to the end."""
+        driver = held.driver
+        if not session.in_transaction() and driver.is_clean():
+            await self._connections.give_back(held, is_clean=True)
+        else:
+            await asyncio.shield(self._clean_up(held, session))
 
-def _hang_up(connection: Any, _: ConnectionPoolEntry) -> None:
-    """Close without a goodbye: a silent server would be waited for once for each connection of the pool."""
-    connection.driver_connection.terminate()
-
-
-async def _release(connection: AsyncConnection, driver: Driver, session: AsyncSession) -> None:
-    """Roll back what was not committed and give the connection back; even a cancelled request does so to the end."""
-    if session.in_transaction() or driver.is_closed() or driver.is_opening or driver.is_in_transaction():
-        await asyncio.shield(_clean_up(connection, driver, session))
-    await connection.close()
-
-
-async def _clean_up(connection: AsyncConnection, driver: Driver, session: AsyncSession) -> None:
-    try:
-        await (session.close() if session.in_transaction() else driver.end(keep=False))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, DBAPIError) as error:
-        log.info("database.rollback_lost", exc_info=error)
-    if driver.is_closed() or driver.is_opening or driver.is_in_transaction():
-        await connection.invalidate()
+    async def _clean_up(self, held: Held, session: AsyncSession) -> None:
+        driver = held.driver
+        try:
+            await (session.close() if session.in_transaction() else driver.end(keep=False))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, DBAPIError) as error:
+            log.info("database.rollback_lost", exc_info=error)
+        finally:
+            await self._connections.give_back(held, is_clean=driver.is_clean())
 
 
 @contextmanager

@@ -19,7 +19,7 @@ CODE = [
 NAMES = {"utils.py", "helpers.py", "common.py", "misc.py", "base_service.py"}
 # Longest function: SQL and DDL templates count as one line of thought, not of code.
 # The design's budget was 3,000; docs/decisions/0012 has the figures.
-LONGEST_FUNCTION, LONGEST_FILE, SHARED_BUDGET = 40, 400, 4300
+LONGEST_FUNCTION, LONGEST_FILE, SHARED_BUDGET = 40, 400, 4400
 
 
 def tracked() -> list[Path]:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.booking.models import Location
 from shared.bus.tables import inbox
-from shared.db import Database, fetch, uuid7
+from shared.db import Database, fetch, savepoint, uuid7
 from tests.support.testing import Databases
 
 REFUSE = "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'CW401'; END $$"
@@ -106,3 +106,64 @@ async def test_what_the_session_has_not_flushed_is_there_for_the_direct_way(data
         session.add(Location(tenant_id=tenant, name="Canal", address="", time_zone="UTC"))
         assert [row["name"] for row in await fetch(session, "SELECT name FROM locations")] == ["Canal"]
     await database.close()
+
+
+async def test_a_savepoint_undoes_its_part_alone_on_both_ways(make_database: Any) -> None:
+    database = await make_database()
+    async with database.transaction() as session:
+        await add_event(session)
+        with pytest.raises(ZeroDivisionError):
+            async with savepoint(session):
+                await add_event(session)
+                await session.execute(inbox.insert().values(event_id=uuid7(), type="a.b.c.v1"))
+                raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            async with session.begin_nested():
+                await add_event(session)
+                raise ZeroDivisionError
+        async with savepoint(session):
+            await add_event(session)
+    assert await events(database) == 2
+
+
+async def test_whoever_finds_no_free_connection_is_told_that_the_database_is_not_there(
+    make_database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.db.WAIT_SECONDS", 0.1)
+    database = await make_database(pool_size=1)
+    async with database.transaction():
+        with pytest.raises(DBAPIError) as caught:
+            await events(database)
+        assert isinstance(caught.value.orig, TimeoutError)
+    assert await events(database) == 0
+
+
+async def test_connections_that_are_old_or_whose_network_was_lost_are_replaced(
+    make_database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = await make_database(pool_size=1)
+
+    async def backend() -> int:
+        async with database.transaction() as session:
+            return int((await fetch(session, "SELECT pg_backend_pid() AS pid"))[0]["pid"])
+
+    first = await backend()
+    assert await backend() == first
+    async with database.transaction() as session:
+        await database.close()
+        await add_event(session)
+    second = await backend()
+    assert second != first
+    monkeypatch.setattr("shared.db.LIFETIME_SECONDS", 0.0)
+    assert await backend() != second
+
+
+async def test_a_connection_in_autocommit_is_an_ordinary_one_afterwards(make_database: Any) -> None:
+    database = await make_database(pool_size=1)
+    async with database.connection() as connection:
+        await connection.execute(inbox.insert().values(event_id=uuid7(), type="a.b.c.v1"))
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction() as session:
+            await session.execute(inbox.insert().values(event_id=uuid7(), type="a.b.c.v1"))
+            raise ZeroDivisionError
+    assert await events(database) == 1
