@@ -68,7 +68,7 @@ class Ground:
 
     async def make_suite(self) -> Processes:
         """Return the services, not yet started; the node answers already. A ground of a scenario's own overrides it."""
-        return Processes(self.folder, self.postbox, self.node.url(), roles=("api", "worker"), durable=True)
+        return Processes(self.folder, self.postbox, self.node.url(), roles=("api", "worker"), durable=True, warm=True)
 
     def load(self) -> Load:
         return Load(self.space, self.cast, self.rooms, self.tickets, self._slots)

@@ -22,7 +22,7 @@ class Clustered(Ground):
 
     async def make_suite(self) -> Processes:
         addresses = ",".join(node.url() for node in self.cluster.nodes)
-        return Processes(self.folder, self.postbox, addresses, roles=("api", "worker"), durable=True)
+        return Processes(self.folder, self.postbox, addresses, roles=("api", "worker"), durable=True, warm=True)
 
 
 def _cluster(run: Run) -> Cluster:

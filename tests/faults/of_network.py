@@ -36,7 +36,7 @@ class Network(Ground):
     """A ground with a proxy before the broker and one before the database, both transparent until a fault asks."""
 
     async def make_suite(self) -> Processes:
-        suite = Behind(self.folder, self.postbox, self.node.url(), roles=("api", "worker"), durable=True)
+        suite = Behind(self.folder, self.postbox, self.node.url(), roles=("api", "worker"), durable=True, warm=True)
         suite.to_broker = self.to_broker = Proxy(self.node.port).start()
         # The server starts later, on the port that it has been given.
         suite.to_database = self.to_database = Proxy(int((suite.postgres.folder / "port").read_text())).start()

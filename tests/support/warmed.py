@@ -1,0 +1,11 @@
+"""Imported once by the process that warm ones are forked from (`warm.py`): the command and every service."""
+
+import importlib
+
+import deploy.cli.app
+from shared.events import SERVICES
+
+for service in SERVICES:
+    importlib.import_module(f"services.{service}.app")
+
+__all__ = ["deploy"]
