@@ -15,7 +15,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus import Consumers, Envelope, handling, publish, publish_all
-from shared.bus.amqp import AmqpTransport
+from shared.bus.amqp import AmqpTransport, declare
 from shared.bus.contracts import MAX_EVENT_BYTES
 from shared.bus.local import LocalTransport
 from shared.bus.parking import discard_parked, list_parked, retry_parked
@@ -300,6 +300,36 @@ async def test_bytes_that_are_no_event_end_dead_with_a_reason_and_hold_nothing_u
     assert {entry.state for entry in parked} == {"dead"}
     for reason in hostile.values():
         assert any(reason in entry.reason for entry in parked), reason
+
+
+async def test_what_the_broker_gave_up_on_is_parked_before_what_is_behind_it_is_handled(
+    amqp_url: str, bus_namespace: str, make_database: Any
+) -> None:
+    """A message that ends its worker too often is dead when the next worker starts; the events of its key still wait."""
+    notify = await make_database()
+    desk = Desk(notify, notify, lambda: AmqpTransport(amqp_url, namespace=bus_namespace, subscribed=[]), amqp_url, "")
+    await _create_effects(notify)
+    subscriptions = {"notify": [PostPublished.type]}
+    await declare(amqp_url, namespace=bus_namespace, subscriptions=subscriptions)
+    event = PostPublished(tenant_id=TENANT, post_id=uuid7(), author_id=uuid7(), is_announcement=False)
+    dead, *living = (
+        Envelope(uuid7(), event.type, TENANT, event.key, version, 0, utc_now(), event.model_dump(mode="json")).encode()
+        for version in range(1, 8)
+    )
+    connection = await aio_pika.connect(amqp_url)
+    async with connection:
+        channel = await connection.channel()
+        for body in living:
+            await channel.default_exchange.publish(aio_pika.Message(body), f"{bus_namespace}.notify.in")
+        await channel.default_exchange.publish(aio_pika.Message(dead), f"{bus_namespace}.notify.dead")
+    async with desk.running():
+        parked = await wait_for(lambda: _parked(notify, 1 + len(living)))
+        assert [entry.state for entry in parked] == ["dead", *["blocked"] * len(living)]
+        assert desk.seen == []
+        async with notify.transaction() as session:
+            assert await retry_parked(session, parked[0].event_id)
+        await wait_for(lambda: len(desk.seen) == 1 + len(living))
+    assert await _parked(notify, 0) == []
 
 
 async def test_contents_are_redacted_at_once_when_relayed_and_on_confirm_otherwise(desk: Desk) -> None:
