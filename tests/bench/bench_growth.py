@@ -132,7 +132,7 @@ def _repeated(calls: int, work: Once) -> Round:
 async def _erasure(stand: Stand) -> Figure:
     """Accounts erased per second, in the services with the most rows; each size is a tenant of its own."""
     rates = []
-    largest = stand.many(20_000, least=1000)
+    largest = stand.many(10_000, least=1000)
     for multiple in MULTIPLES:
         accounts, tenant_id = largest * multiple // MULTIPLES[-1], uuid7()
         urls = {service: (await stand.databases.clone(service)).app for service in SERVICES}

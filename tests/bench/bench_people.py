@@ -100,12 +100,12 @@ def _alone(rounds: Rounds) -> Figure:
     assert p50 is not None
     goals = (at_most("p50_ms", 100),)
     p99 = rounds.percentile_ms(99)
-    return Figure("erase one person", p50 / 1000, "s", goals=goals, p50_ms=p50, p99_ms=p99, record="0018")
+    return Figure("erase one person", p50 / 1000, "s", goals=goals, p50_ms=p50, p99_ms=p99, record="0026")
 
 
 def _together(rounds: Rounds, cost: dict[str, float]) -> Figure:
     goals = (at_least("value", 100),)
-    return Figure("erase one person, 50 at once", rounds.rate, "/s", goals=goals, record="0018", notes=cost)
+    return Figure("erase one person, 50 at once", rounds.rate, "/s", goals=goals, record="0026", notes=cost)
 
 
 async def _memory(stand: Stand) -> Figure:
@@ -118,4 +118,4 @@ async def _memory(stand: Stand) -> Figure:
         raise RuntimeError(f"the embedded suite ended with {process.returncode}")
     memory = json.loads(printed.splitlines()[-1])["bytes"] / 1e6
     goals = (at_most("rss_mb", 400),)
-    return Figure("erase one person, memory", memory, "MB", goals=goals, rss_mb=memory, record="0018")
+    return Figure("erase one person, memory", memory, "MB", goals=goals, rss_mb=memory, record="0026")
