@@ -12,15 +12,14 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from deploy.cli.connections import database_of
-from deploy.cli.run import DEFAULT_FOLDER, Folder
+from deploy.cli.connections import DEFAULT_FOLDER, Folder, database_of
 from shared.bus.contracts import Envelope, Undecodable
 from shared.bus.parking import count_parked, discard_parked, find_parked_body, list_parked, retry_parked
 from shared.bus.relay import outbox_status, redrive
 from shared.events import SERVICES
 
-dlq = App(help="Events that a service could not handle yet: list, show, retry, discard.")
-outbox = App(help="Events that wait for the broker's confirm.")
+dlq = App(name="dlq", help="Events that a service could not handle yet: list, show, retry, discard.")
+outbox = App(name="outbox", help="Events that wait for the broker's confirm.")
 console = Console(highlight=False)
 AsJson = Annotated[bool, Parameter(name="--json", help="machine-readable")]
 

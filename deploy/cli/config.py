@@ -11,7 +11,7 @@ from deploy.suite import settings_class
 from shared.events import SERVICES
 from shared.settings import SuiteSettings
 
-app = App(help="The configuration of services in separate processes (environment, or NAME_FILE).")
+app = App(name="config", help="The configuration of services in separate processes (environment, or NAME_FILE).")
 console = Console(highlight=False)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from pydantic import ValidationError
 
 from deploy.embedded.postgres import EmbeddedPostgres
@@ -11,6 +13,9 @@ from deploy.embedded.provision import Names
 from deploy.embedded.secrets import load_or_make
 from deploy.suite import settings_class
 from shared.db import Database
+
+DEFAULT_FOLDER = Path("var") / "cowork"
+Folder = Annotated[Path, Parameter(env_var="COWORK_DATA", help="data folder")]
 
 
 class NotConfigured(RuntimeError):

@@ -8,25 +8,22 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import uvloop
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from sqlalchemy import select
 
-from deploy.cli.connections import database_of
-from deploy.cli.run import DEFAULT_FOLDER, Folder
+from deploy.cli.connections import DEFAULT_FOLDER, Folder, database_of
 from services.privacy.models import Answer, Case
 from shared.db import Database
 from shared.privacy.retention import tenant_ids
 
-app = App(help="Erasure cases: their state, and every service's answer.")
 console = Console(highlight=False)
 POLL_SECONDS = 0.2
 AsJson = Annotated[bool, Parameter(name="--json", help="machine-readable")]
 
 
-@app.command(name="list")
 def list_cases(*, data: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> int:
     """List the cases, the most recent first."""
     cases = uvloop.run(_all(data))
@@ -45,7 +42,6 @@ def list_cases(*, data: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> int
     return 0
 
 
-@app.command
 def status(case: UUID, *, watch: bool = False, data: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> int:
     """Show a case with one line per service (`--watch`: until it is completed)."""
     return uvloop.run(_status(case, data, watch=watch, as_json=as_json))

@@ -5,15 +5,11 @@ import json
 import sys
 from typing import Literal
 
-from cyclopts import App
-
 from services.privacy.register import register_of, to_markdown
 from shared.events import SERVICES
 from shared.migrate import metadata_of
 from shared.privacy.hooks import Store
 from shared.privacy.manifest import Manifest
-
-app = App(help="The data map and the Article 30 register.")
 
 
 def manifests() -> list[Manifest]:
@@ -28,7 +24,6 @@ def _stores(name: str) -> tuple[Store, ...]:
     return stores
 
 
-@app.command
 def manifest(service: str | None = None) -> int:
     """Print the manifest of a service, or of all, as JSON."""
     found = [one.content() for one in manifests() if service in (None, one.service)]
@@ -39,7 +34,6 @@ def manifest(service: str | None = None) -> int:
     return 0
 
 
-@app.command
 def register(*, language: Literal["fr", "en"] = "en") -> int:
     """Print the Article 30 register as Markdown."""
     entries = register_of([one.content() for one in manifests()])

@@ -12,6 +12,7 @@ import uvloop
 from cyclopts import Parameter
 from rich.console import Console
 
+from deploy.cli.connections import DEFAULT_FOLDER, Folder
 from deploy.demo.seed import ADMIN, SLUG, seed_demo
 from deploy.embedded.postgres import PostgresError
 from deploy.embedded.suite import EmbeddedSuite
@@ -19,8 +20,6 @@ from services.notify.api import outbox_token
 from shared import logging
 
 console = Console(stderr=True, highlight=False)
-DEFAULT_FOLDER = Path("var") / "cowork"
-Folder = Annotated[Path, Parameter(env_var="COWORK_DATA", help="data folder")]
 Port = Annotated[int, Parameter(env_var="COWORK_PORT", help="the one public port, on 127.0.0.1")]
 
 

@@ -1,11 +1,14 @@
 """The command: what is missing is named, what is wrong exits with its code, secrets are never shown."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from shared.events import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,3 +58,25 @@ def test_the_register_is_read_from_the_marks() -> None:
     assert found.returncode == 0
     assert "| billing | accounting | legal_obligation |" in found.stdout
     assert "aucun tiers" in found.stdout
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_served_and_migrated_where_no_other_one_is(tmp_path: Path, service: str) -> None:
+    """An image holds `shared`, `deploy` and one service: whatever that service's processes import must be there."""
+    without_caches = shutil.ignore_patterns("__pycache__")
+    for folder in ("shared", "deploy", f"services/{service}"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=without_caches)
+    check = (
+        f"import deploy.cli.app, deploy.suite, services.{service}.app; from shared.migrate import metadata_of;"
+        f" deploy.suite.settings_class('{service}'); metadata_of('{service}'); deploy.suite.subscriptions();"
+        " import sys; print(*{name.split('.')[1] for name in sys.modules if name.startswith('services.')})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert (done.returncode, done.stdout.split()) == (0, [service]), done.stderr
