@@ -5,18 +5,15 @@ transaction-local setting `cowork.tenant`; outside `Database.transaction(tenant)
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import structlog
-from asyncpg.transaction import Transaction
 from sqlalchemy import DateTime, MetaData, Uuid
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
@@ -24,6 +21,7 @@ from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from sqlalchemy.pool import NullPool
 from uuid_utils.compat import uuid7 as _uuid7
 
+from shared.connections import Connections, Driver, Held
 from shared.privacy.marks import not_personal
 
 log = structlog.get_logger()
@@ -47,9 +45,8 @@ ANSWER_SECONDS = 60.0
 # otherwise take every connection of the pool, and with them all other rows.
 LOCK_SECONDS = 3.0
 
-# Balancers and servers forget what is open for long.
-LIFETIME_SECONDS = 1800.0
-WAIT_SECONDS = 30.0
+# What the driver raises, its own confusion included (a server that refuses in the middle of a greeting).
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 # True while this task holds a transaction: a network call in it would keep row locks for its whole duration.
 in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
@@ -79,143 +76,6 @@ class TenantRow:
     @classmethod
     def tenant_id(cls) -> Mapped[UUID]:
         return mapped_column(Uuid(as_uuid=True), nullable=False, info=not_personal("tenant"))
-
-
-class Driver(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that sends BEGIN together with what its transaction needs first: one round trip instead of two.
-
-    SQLAlchemy joins the transaction that is open; what needs neither ORM nor Core never builds one.
-    """
-
-    _opening = ""
-    _refusal: asyncpg.PostgresError | None = None
-    _opened: Transaction | None = None
-    # True from the start of a BEGIN to its answer: cancelled in between, nobody knows what the server has done.
-    is_opening = False
-
-    async def open(self, opening: str) -> None:
-        """Begin, and run `opening` (statements without values of callers). Raises what it raises, rolled back."""
-        self._opening, self.is_opening = opening, True
-        opened = super().transaction()
-        await opened.start()
-        refusal, self._refusal = self._refusal, None
-        if refusal is not None:
-            await opened.rollback()
-        self.is_opening = False
-        if refusal is not None:
-            raise refusal
-        self._opened = opened
-
-    async def end(self, *, keep: bool) -> None:
-        """Commit, or roll back, what no SQLAlchemy session has joined."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            await (opened.commit() if keep else opened.rollback())
-
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-        opening, self._opening = self._opening, ""
-        if not opening:
-            return str(await super().execute(query, *args, timeout=timeout))
-        try:
-            return str(await super().execute(query + opening))
-        except asyncpg.PostgresError as error:
-            # A failed start would leave asyncpg's transaction half open: give it an empty one to roll back.
-            self._refusal = error
-            return str(await super().execute("ROLLBACK; BEGIN"))
-
-    def is_clean(self) -> bool:
-        """Whether the next transaction may begin on it."""
-        return not (self.is_closed() or self.is_opening or self.is_in_transaction())
-
-    def transaction(self, **options: Any) -> Any:
-        opened, self._opened = self._opened, None
-        return super().transaction(**options) if opened is None else _Joined(opened)
-
-
-class _Joined:
-    """A transaction that has begun already, for whoever wants to start it."""
-
-    def __init__(self, opened: Transaction) -> None:
-        self.commit = opened.commit
-        self.rollback = opened.rollback
-
-    async def start(self) -> None:
-        return
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An open connection in somebody's hands: for SQLAlchemy, and for the driver alone."""
-
-    connection: AsyncConnection
-    driver: Driver
-    opened_at: float
-    generation: int
-
-
-class Connections:
-    """At most `size` connections of an engine that keeps none itself; those that are free stay open."""
-
-    def __init__(self, engine: AsyncEngine, *, size: int) -> None:
-        self._engine = engine
-        self._free: list[Held] = []
-        self._places = asyncio.Semaphore(size)
-        self._generation = 0
-
-    async def take(self) -> Held:
-        """Return a connection that nobody else has and that the server has not closed meanwhile.
-
-        Raises DBAPIError when none could be opened, or none became free for WAIT_SECONDS.
-        """
-        try:
-            await asyncio.wait_for(self._places.acquire(), WAIT_SECONDS)
-        except TimeoutError as error:
-            raise DBAPIError(None, None, error, hide_parameters=True) from error
-        try:
-            while self._free:
-                held = self._free.pop()
-                if self._is_good(held):
-                    return held
-                await self._close(held)
-            return await self._open()
-        except BaseException:
-            self._places.release()
-            raise
-
-    async def give_back(self, held: Held, *, is_clean: bool) -> None:
-        """Take a connection back; one that is not clean is closed, for nobody knows what the server has made of it."""
-        try:
-            if is_clean and self._is_good(held):
-                self._free.append(held)
-            else:
-                await self._close(held)
-        finally:
-            self._places.release()
-
-    async def close(self) -> None:
-        """Close what is free now, and what is in use when it comes back; whoever comes then opens a new one."""
-        self._generation += 1
-        free, self._free = self._free, []
-        for held in free:
-            await self._close(held)
-
-    def _is_good(self, held: Held) -> bool:
-        is_young = time.monotonic() - held.opened_at < LIFETIME_SECONDS
-        return is_young and held.generation == self._generation and not held.driver.is_closed()
-
-    async def _open(self) -> Held:
-        generation = self._generation
-        connection = await self._engine.connect()
-        assert connection.sync_connection is not None
-        driver = connection.sync_connection.connection.driver_connection
-        assert isinstance(driver, Driver)
-        return Held(connection, driver, time.monotonic(), generation)
-
-    async def _close(self, held: Held) -> None:
-        """Without a goodbye: a silent server would be waited for once for each connection."""
-        held.driver.terminate()
-        await held.connection.invalidate()
-        await held.connection.close()
 
 
 class Database:
@@ -274,7 +134,10 @@ class Database:
                 await driver.open(admitting or "")
             yield session
             with _as_database_error():
-                await (session.commit() if session.in_transaction() else driver.end(keep=True))
+                if session.in_transaction():
+                    await session.commit()
+                # A session that has begun but never spoken has not joined: what the driver has done is committed here.
+                await driver.end(keep=True)
         except (TimeoutError, DBAPIError) as error:
             if isinstance(getattr(error, "orig", error), TimeoutError):
                 # What does not answer is lost, and with it all that the pool has: they share its network.
@@ -297,9 +160,11 @@ class Database:
         """Yield a bare connection in autocommit, for leases, NOTIFY, LISTEN and the relay's own statements."""
         held, is_clean = await self._connections.take(), False
         try:
-            yield await held.connection.execution_options(isolation_level="AUTOCOMMIT")
+            # SQLAlchemy's own option notes each use until the connection goes back to a pool, which this one never does.
+            held.set_isolation_level("autocommit")
+            yield held.connection
             await held.connection.rollback()
-            await held.connection.execution_options(isolation_level="READ COMMITTED")
+            held.set_isolation_level(None)
             is_clean = True
         finally:
             await asyncio.shield(self._connections.give_back(held, is_clean=is_clean))
@@ -311,7 +176,8 @@ class Database:
     async def _release(self, held: Held, session: AsyncSession) -> None:
         """Roll back what was not committed and give the connection back; even a cancelled request does so to the end."""
         driver = held.driver
-        if not session.in_transaction() and driver.is_clean():
+        if not session.in_transaction() and driver.is_clean() and not held.connection.in_transaction():
+            _let_go(session)
             await self._connections.give_back(held, is_clean=True)
         else:
             await asyncio.shield(self._clean_up(held, session))
@@ -320,10 +186,18 @@ class Database:
         driver = held.driver
         try:
             await (session.close() if session.in_transaction() else driver.end(keep=False))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, DBAPIError) as error:
+        except (*LOST, DBAPIError) as error:
             log.info("database.rollback_lost", exc_info=error)
         finally:
-            await self._connections.give_back(held, is_clean=driver.is_clean())
+            _let_go(session)
+            is_clean = driver.is_clean() and not held.connection.in_transaction()
+            await self._connections.give_back(held, is_clean=is_clean)
+
+
+def _let_go(session: AsyncSession) -> None:
+    """Take the connection from a session: one that outlives its transaction must not speak in somebody else's."""
+    session.sync_session.bind = None
+    session.info.pop("driver", None)
 
 
 @contextmanager
@@ -331,7 +205,7 @@ def _as_database_error() -> Iterator[None]:
     """What the driver raises on the direct way looks like what it raises through SQLAlchemy."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except LOST as error:
         raise DBAPIError(None, None, error, hide_parameters=True) from error
 
 
@@ -353,13 +227,18 @@ async def fetch(session: AsyncSession, query: str, *values: Any) -> list[Any]:
 
 @asynccontextmanager
 async def savepoint(session: AsyncSession) -> AsyncIterator[None]:
-    """Undo what the body has done when it raises; the transaction goes on. Quicker than the session's own."""
+    """Undo what the body has done when it raises; the transaction goes on. Quicker than the session's own, not nested.
+
+    After an error that has ended the whole transaction (a failed flush of objects), that error stays.
+    """
     await fetch(session, "SAVEPOINT part")
+    driver: Driver = session.info["driver"]
     try:
         yield
         await fetch(session, "RELEASE SAVEPOINT part")
     except Exception:
-        await fetch(session, "ROLLBACK TO SAVEPOINT part")
+        if not driver.is_closed() and driver.is_in_transaction():
+            await driver.execute("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part")
         session.expire_all()
         raise
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 POLL_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
+LONGEST_GAP_SECONDS = 1.0
 # A claim is renewed while its job works; when a worker dies, another takes the job up after this time.
 CLAIM = timedelta(seconds=10)
 RENEW_SECONDS = 3
@@ -112,7 +113,11 @@ class Scheduler:
                 if not is_known:
                     await _execute(self._service.database, _ENSURE, name=job.name)
                     is_known = True
-                await self._rest(job, await self.run_if_due(job))
+                began = asyncio.get_running_loop().time()
+                wait = await self.run_if_due(job)
+                # However often it is woken, it takes half of the time at most.
+                await asyncio.sleep(min(asyncio.get_running_loop().time() - began, LONGEST_GAP_SECONDS))
+                await self._rest(job, wait)
             except Exception as error:
                 log.error("job.failed", job=job.name, exc_info=error)
                 await asyncio.sleep(POLL_SECONDS * 4)
@@ -126,8 +131,10 @@ class Scheduler:
         claimed = await _execute(database, _CLAIM, name=job.name, claim=CLAIM, is_woken=is_woken)
         if claimed is None:
             wait = await _execute(database, _WAIT, name=job.name)
-            # Somebody else works at it, and may have looked before there was something to do.
-            return POLL_SECONDS if is_woken else min(max(float(wait or 0), POLL_SECONDS), LONGEST_WAIT_SECONDS)
+            if is_woken:
+                # Somebody else works at it, and may have looked before there was something to do.
+                asyncio.get_running_loop().call_later(POLL_SECONDS, woken.set)
+            return min(max(float(wait or 0), POLL_SECONDS), LONGEST_WAIT_SECONDS)
         crash("job.after_claim")
         renewing = asyncio.create_task(self._renew(job))
         try:

@@ -103,14 +103,14 @@ class AmqpTransport:
             await channel.set_qos(prefetch_count=10)
             await declare_queue(channel, self._namespace, service, types)
             queue = await channel.get_queue(dead_name)
+            # Asked before anything is on its way here, and after everything that was is parked.
+            if await _is_empty(channel, dead_name):
+                none_left()
             await queue.consume(dead.put, timeout=PUBLISH_SECONDS)
             while True:
-                # Asked again and again: who only subscribes is not told when the queue has gone.
-                async with asyncio.timeout(PUBLISH_SECONDS):
-                    asked = await channel.declare_queue(dead_name, passive=True)
-                if not asked.declaration_result.message_count and dead.empty():
-                    none_left()
                 await _park_all(dead, park)
+                if await _is_empty(channel, dead_name) and dead.empty():
+                    none_left()
         except BROKER_ERRORS as error:
             raise TransportDown from error
         finally:
@@ -186,6 +186,13 @@ def _delivery(message: AbstractIncomingMessage) -> Delivery:
             log.info("consumer.ack_lost", exc_info=error)
 
     return Delivery(message.body, settle, acknowledge)
+
+
+async def _is_empty(channel: AbstractChannel, name: str) -> bool:
+    """Whether nothing waits in a queue. Raises when it has gone: who only subscribes is not told so."""
+    async with asyncio.timeout(PUBLISH_SECONDS):
+        asked = await channel.declare_queue(name, passive=True)
+    return not asked.declaration_result.message_count
 
 
 async def _park_all(dead: "asyncio.Queue[AbstractIncomingMessage]", park: Callable[[bytes], Awaitable[None]]) -> None:

@@ -24,6 +24,7 @@ from shared.telemetry import CONSUMER, OUTBOX_AGE, PARKED
 log = structlog.get_logger()
 MAX_BACKOFF_SECONDS = 5.0
 PARKED_POLL_SECONDS = 0.5
+PROMOTE_SECONDS = 2.0
 DRAIN_SECONDS = 10.0
 OBSERVE_SECONDS = 5.0
 PUBLISH_GRACE_SECONDS = 10.0
@@ -110,6 +111,8 @@ class BusWorker:
             await asyncio.wait({consuming, down}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._register(False)
+            # Whoever consumes next asks again.
+            self._drained.clear()
             await cancel_all((consuming, down))
             if not self._stopping.is_set():
                 lanes.abandon()
@@ -126,8 +129,13 @@ class BusWorker:
         CONSUMER.labels(self._service).set(int(is_consuming))
 
     async def _retry_parked(self) -> None:
+        clock = asyncio.get_running_loop().time
+        promotes_at = clock()
         while True:
-            claimed = await claim_due(self._database)
+            promotes = clock() >= promotes_at
+            claimed = await claim_due(self._database, promotes=promotes)
+            if promotes:
+                promotes_at = clock() + PROMOTE_SECONDS
             if claimed is None:
                 await asyncio.sleep(PARKED_POLL_SECONDS)
                 continue
@@ -160,6 +168,8 @@ class BusWorker:
                     await park_undecodable(session, body, reason=str(error))
             crash("drain.after_park")
 
+        # Each message that is taken and not parked counts as delivered once more.
+        await _answers(self._database)
         try:
             await self._transport.drain_dead(self._service, self._consumers.types(), park, self._drained.set)
         finally:

@@ -11,7 +11,7 @@ from shared.db import utc_now
 from shared.events.erasure import RuleCount
 from shared.http import Out
 from shared.privacy import retention
-from shared.privacy.export import export_person, files_in
+from shared.privacy.export import export_person, files_of
 from shared.privacy.tables import erasures
 from shared.problems import NotFound
 
@@ -62,8 +62,9 @@ async def manifest(request: Request) -> dict[str, Any]:
 @router.get("/exports/{account_id}")
 async def export(request: Request, account_id: UUID, session: InternalSession) -> dict[str, Any]:
     """Everything held about the account: `tables` with schemas and rows, `files` as keys."""
-    tables = await export_person(session, request.app.state.service.manifest, account_id)
-    return {"tables": tables, "files": files_in(tables)}
+    manifest_ = request.app.state.service.manifest
+    tables = await export_person(session, manifest_, account_id)
+    return {"tables": tables, "files": await files_of(session, manifest_, account_id)}
 
 
 @router.get("/exports/{account_id}/files")
@@ -72,7 +73,7 @@ async def export_file(
 ) -> Response:
     """One file of the account; other files answer 404."""
     service = request.app.state.service
-    if key not in files_in(await export_person(session, service.manifest, account_id)):
+    if key not in await files_of(session, service.manifest, account_id):
         raise NotFound
     return Response(await service.files.get(key), media_type="application/octet-stream")
 

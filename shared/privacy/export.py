@@ -67,13 +67,24 @@ async def export_person(session: AsyncSession, manifest: Manifest, account_id: U
     return found
 
 
-def files_in(tables: dict[str, Any]) -> list[str]:
-    """Return the keys of the person's files in this service's store, of what `export_person` has returned."""
-    keys = []
-    for table in tables.values():
-        held = [name for name, column in table["schema"].items() if column.get("category", "").startswith("file.")]
-        keys += [row[name] for row in table["rows"] for name in held if row[name] is not None]
-    return keys
+async def files_of(session: AsyncSession, manifest: Manifest, account_id: UUID) -> list[str]:
+    """Return the keys of the person's files in this service's store."""
+    query = _files_query(manifest)
+    return [key for (key,) in await fetch(session, query, [account_id])] if query else []
+
+
+@lru_cache
+def _files_query(manifest: Manifest) -> str:
+    return " UNION ALL ".join(
+        f"SELECT {name} {_of_account(section)} AND {name} IS NOT NULL"
+        for section in _sections(manifest)
+        for name, column in section.schema.items()
+        if column.get("category", "").startswith("file.")
+    )
+
+
+def _of_account(section: _Section) -> str:
+    return section.rows.replace(":accounts", "$1::uuid[]")
 
 
 @lru_cache
@@ -82,7 +93,7 @@ def _query(manifest: Manifest) -> tuple[tuple[_Section, ...], str]:
     sections = tuple(_sections(manifest))
     parts = [
         f"SELECT {number}, (SELECT json_agg(found) FROM"
-        f" (SELECT {', '.join(section.schema)} {section.rows.replace(':accounts', '$1::uuid[]')} ORDER BY 1) AS found)"
+        f" (SELECT {', '.join(section.schema)} {_of_account(section)} ORDER BY 1) AS found)"
         for number, section in enumerate(sections)
     ]
     union = " UNION ALL ".join(parts)

@@ -36,7 +36,7 @@ async def run_all(chosen: list[Scenario], *, short: bool) -> bool:
             _say(outcome, seconds=time.monotonic() - started)
             is_ok = is_ok and outcome.line["ok"]
             # A rule was broken, or one is: what comes next starts on firm ground.
-            if outcome.complaints:
+            if outcome.complaints or one.expects is not None:
                 await ground.stop()
                 ground = None
     finally:

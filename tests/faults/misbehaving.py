@@ -141,8 +141,10 @@ def ends_with_its_broker() -> None:
     """I8: a worker that loses its broker ends and waits for somebody to start it."""
 
     async def supervise(self: Any, work: Any) -> None:
-        await work()
-        os._exit(1)
+        try:
+            await work()
+        finally:
+            os._exit(1)
 
     worker.BusWorker._supervise = supervise
 

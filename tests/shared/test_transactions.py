@@ -129,7 +129,7 @@ async def test_a_savepoint_undoes_its_part_alone_on_both_ways(make_database: Any
 async def test_whoever_finds_no_free_connection_is_told_that_the_database_is_not_there(
     make_database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.db.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("shared.connections.WAIT_SECONDS", 0.1)
     database = await make_database(pool_size=1)
     async with database.transaction():
         with pytest.raises(DBAPIError) as caught:
@@ -154,7 +154,7 @@ async def test_connections_that_are_old_or_whose_network_was_lost_are_replaced(
         await add_event(session)
     second = await backend()
     assert second != first
-    monkeypatch.setattr("shared.db.LIFETIME_SECONDS", 0.0)
+    monkeypatch.setattr("shared.connections.LIFETIME_SECONDS", 0.0)
     assert await backend() != second
 
 
