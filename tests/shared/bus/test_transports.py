@@ -306,8 +306,8 @@ async def test_what_the_broker_gave_up_on_is_parked_before_what_is_behind_it_is_
     amqp_url: str, bus_namespace: str, make_database: Any
 ) -> None:
     """A message that ends its worker too often is dead when the next worker starts; the events of its key still wait."""
-    notify = await make_database()
-    desk = Desk(notify, notify, lambda: AmqpTransport(amqp_url, namespace=bus_namespace, subscribed=[]), amqp_url, "")
+    feed, notify = await make_database(), await make_database()
+    desk = Desk(feed, notify, lambda: AmqpTransport(amqp_url, namespace=bus_namespace, subscribed=[]), amqp_url, "")
     await _create_effects(notify)
     subscriptions = {"notify": [PostPublished.type]}
     await declare(amqp_url, namespace=bus_namespace, subscriptions=subscriptions)
