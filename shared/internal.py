@@ -1,6 +1,7 @@
-"""Calls to other services' /internal routes: service token, timeout, one retry, and a clear failure."""
+"""Calls to other services' /internal routes: service token, timeout, patience with a restart, and a clear failure."""
 
 import asyncio
+import math
 import time
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,9 @@ from shared.problems import BadGateway, Gone, NotFound
 from shared.telemetry import current_traceparent
 
 TIMEOUT = aiohttp.ClientTimeout(total=5, connect=2)
+# A service that is restarted is away for a moment: whoever needs it asks again for this long, then fails at once until it answers.
+PATIENCE_SECONDS = 5.0
+RETRY_SECONDS = 0.1
 RENEW_SECONDS_BEFORE_END = 30
 
 
@@ -24,7 +28,10 @@ class CalledInTransaction(RuntimeError):
 
 
 class Internal:
-    """One process's client to the other services. Raises CalledInTransaction inside a database transaction."""
+    """One process's client to the other services. Raises CalledInTransaction inside a database transaction.
+
+    Every /internal route may be asked again: it reads, or what it does twice is done once.
+    """
 
     def __init__(self, service: str, client_secret: str, urls: dict[str, str]) -> None:
         self._service = service
@@ -34,6 +41,8 @@ class Internal:
         self._token = ""
         self._token_ends = 0.0
         self._renewing = asyncio.Lock()
+        # Since when a service does not answer: infinity while it does, no entry when it never has (it is no restart then).
+        self._away_since: dict[str, float] = {}
 
     async def get(self, service: str, path: str, *, tenant_id: UUID | None = None, **query: Any) -> Any:
         """Return the JSON of `GET /internal/<path>`. Raises NotFound, Gone or ServiceDown."""
@@ -101,16 +110,21 @@ class Internal:
             headers = {**headers, "traceparent": traceparent}
         url = f"{self._urls[service].rstrip('/')}/internal/{path}"
         parameters = {name: str(value) for name, value in (query or {}).items()}
-        # A GET is safe to repeat once: a connection that the other side has just closed is no failure.
-        attempts = 2 if method == "GET" else 1
-        for attempt in range(attempts):
+        while True:
+            started = time.monotonic()
             try:
                 async with self._session.request(method, url, headers=headers, json=body, params=parameters) as answer:
+                    self._away_since[service] = math.inf
                     return await _read(answer, raw=raw)
-            except (aiohttp.ClientConnectionError, TimeoutError) as error:
-                if attempt + 1 == attempts:
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+                if not self._is_worth_waiting_for(service, started):
                     raise ServiceDown(service=service) from error
-        raise AssertionError("unreachable")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _is_worth_waiting_for(self, service: str, started: float) -> bool:
+        since = min(self._away_since.get(service, -math.inf), started)
+        self._away_since[service] = since
+        return time.monotonic() - since < PATIENCE_SECONDS
 
 
 async def _read(answer: aiohttp.ClientResponse, *, raw: bool) -> Any:

@@ -125,6 +125,9 @@ class Way(asyncio.Protocol):
     def pump(self) -> None:
         """Forward whatever is due, and come back for the rest."""
         target = self._link.across(self).transport
+        if target is not None and target.is_closing():
+            # Nobody reads any more what is still on its way.
+            self._held.clear()
         while self._held and self._link.is_open and target is not None and self._held[0][0] <= self._loop.time():
             self._link.forward(self, target, self._held.popleft()[1])
         if self._held and self._timer is None:
