@@ -24,6 +24,7 @@ check: $(VENV)/dev.stamp ## format, lint, strict types, import contracts, then t
 
 faults: $(VENV)/dev.stamp ## break everything on purpose and check that nothing is lost (ONLY=name for one scenario)
 	@$(BIN)/python -m tests.faults $(ONLY)
+	@[ -n "$(ONLY)" ] || COWORK_HYPOTHESIS=long $(BIN)/python -m pytest -q tests/shared/bus/test_pipeline_machine.py
 
 bench: $(VENV)/dev.stamp ## measure against the raw limits of this machine (ONLY=name for one figure)
 	@$(BIN)/python -m tests.bench $(ONLY)
