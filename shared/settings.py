@@ -1,5 +1,6 @@
-"""Configuration: environment > NAME_FILE > default. Secrets have no default and never print."""
+"""Configuration: environment > NAME_FILE > COWORK_SECRETS/NAME > default. Secrets have no default and never print."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,29 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 
 class FromFile(PydanticBaseSettingsSource):
-    """Reads `<PREFIX><FIELD>` from the file that `<PREFIX><FIELD>_FILE` names (Docker and Kubernetes secrets)."""
+    """Reads `<PREFIX><FIELD>` from the file that `<PREFIX><FIELD>_FILE` names, else from the file of that name in COWORK_SECRETS.
+
+    COWORK_SECRETS is a folder, as Docker and Kubernetes mount one.
+    """
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        name = f"{self.config.get('env_prefix', '')}{field_name}_FILE".upper()
-        path = os.environ.get(name)
-        return (Path(path).read_text().strip() if path else None), field_name, False
+        name = f"{self.config.get('env_prefix', '')}{field_name}".upper()
+        path = _file_of(name)
+        content = path.read_text().strip() if path else None
+        is_json = content is not None and self.field_is_complex(field)
+        return (json.loads(content or "") if is_json else content), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def _file_of(name: str) -> Path | None:
+    if named := os.environ.get(f"{name}_FILE"):
+        return Path(named)
+    folder = os.environ.get("COWORK_SECRETS")
+    found = Path(folder, name) if folder else None
+    return found if found is not None and found.is_file() else None
 
 
 class FileSettings(BaseSettings):

@@ -5,11 +5,14 @@ What needs several services is imported when it is asked for: an image holds one
 
 from cyclopts import App
 
-from deploy.cli import bus, config, serve
+from deploy.cli import bus, config, init, serve
 
 app = App(name="cowork", help="A coworking suite whose privacy promise is proven by construction.", version="0.1.0")
 app.command("deploy.cli.run:run", help="Run the whole suite on this machine, with a PostgreSQL of its own.")
-app.command("deploy.cli.run:demo", help="Seed the demo space into a suite that runs.")
+app.command("deploy.cli.demo:demo", help="Seed the demo space through the gateway of separate processes.")
+app.command("deploy.cli.demo:mailbox", help="Catch every mail and show it on a page; for demonstrations only.")
+app.command(init.init)
+app.command(init.provision_databases, name="provision")
 app.command(serve.serve)
 app.command(serve.migrate)
 app.command(serve.topology)

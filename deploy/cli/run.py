@@ -13,7 +13,9 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from deploy.cli.connections import DEFAULT_FOLDER, Folder
-from deploy.demo.seed import ADMIN, SLUG, seed_demo
+from deploy.cli.demo import seed
+from deploy.demo.client import Client
+from deploy.demo.seed import ADMIN, SLUG
 from deploy.embedded.postgres import PostgresError
 from deploy.embedded.suite import EmbeddedSuite
 from services.notify.api import outbox_token
@@ -70,19 +72,12 @@ async def _unless_stopped(work: object, stopping: asyncio.Event) -> None:
 
 
 async def _seed(suite: EmbeddedSuite) -> None:
-    console.print("making the demo space (once)…")
-    with console.status("") as status:
-
-        def say(what: str, done: int, total: int) -> None:
-            status.update(f"{what}: {done} of {total}")
-
-        await seed_demo(
-            suite.url,
-            password=suite.secrets.demo_password,
-            operator_secret=suite.secrets.operator_secret,
-            outbox_token=outbox_token(suite.secrets.digest_keys["notify"]),
-            say=say,
-        )
+    token = outbox_token(suite.secrets.digest_keys["notify"])
+    await seed(
+        lambda session: Client(lambda _: suite.url, session, slug=SLUG, outbox_token=token),
+        password=suite.secrets.demo_password,
+        operator_secret=suite.secrets.operator_secret,
+    )
     (suite.folder / "seeded").touch()
 
 
@@ -107,13 +102,3 @@ def _announce(suite: EmbeddedSuite, *, is_first: bool, seconds: float) -> None:
     lines.append("  Ctrl-C stops it; the data stays.")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
-
-
-def demo(*, data: Folder = DEFAULT_FOLDER, port: Port = 8000) -> int:
-    """Seed the demo space into a suite that `cowork run --no-demo` is running."""
-    suite = EmbeddedSuite(data, port=port)
-    if (data / "seeded").exists():
-        console.print("the demo space is there already")
-        return 1
-    uvloop.run(_seed(suite))
-    return 0

@@ -12,10 +12,15 @@ import aiohttp
 
 LINK = re.compile(r"https?://[^\s<]+[?&]token=[^\s<&]+")
 WAIT_SECONDS = 30
+TOO_MANY = 429
 
 
 class Refused(RuntimeError):
-    """The API refused a call of the demo; the problem's code says why."""
+    """The API refused a call of the demo; `status` and the problem's code say why."""
+
+    def __init__(self, reason: str, *, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Client:
     async def get_bytes(self, path: str, *, by: Member) -> bytes:
         async with self._session.get(self.url(path), headers={"Authorization": f"Bearer {by.token}"}) as answer:
             if answer.status >= 400:
-                raise Refused(f"GET {path}: {answer.status} {await answer.text()}")
+                raise Refused(f"GET {path}: {answer.status} {await answer.text()}", status=answer.status)
             return await answer.read()
 
     async def call(
@@ -66,7 +71,7 @@ class Client:
             headers["If-Match"] = etag
         async with self._session.request(method, self.url(path), json=body, headers=headers, **more) as answer:
             if answer.status >= 400:
-                raise Refused(f"{method} {path}: {answer.status} {await answer.text()}")
+                raise Refused(f"{method} {path}: {answer.status} {await answer.text()}", status=answer.status)
             return None if answer.status == 204 else await answer.json()
 
     async def sign_in(self, email: str, password: str) -> Member:
@@ -100,5 +105,28 @@ class Client:
         headers = {"Authorization": f"Bearer {by.token}"}
         async with self._session.request(method, self.url(path), data=form, headers=headers) as answer:
             if answer.status >= 400:
-                raise Refused(f"{method} {path}: {answer.status} {await answer.text()}")
+                raise Refused(f"{method} {path}: {answer.status} {await answer.text()}", status=answer.status)
             return None if answer.status == 204 else await answer.json()
+
+
+class MailboxClient(Client):
+    """Comes through a gateway, waits where it is told to, and opens mailed links from a mail catcher."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, *, slug: str, mailbox_url: str) -> None:
+        super().__init__(lambda _: url, session, slug=slug, outbox_token="")
+        self._mailbox_url = mailbox_url.rstrip("/")
+
+    async def call(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
+        for _ in range(WAIT_SECONDS):
+            try:
+                return await super().call(method, path, body, **more)
+            except Refused as error:
+                if error.status != TOO_MANY:
+                    raise
+            await asyncio.sleep(1)
+        raise Refused(f"{method} {path}: too many requests for {WAIT_SECONDS} s", status=TOO_MANY)
+
+    async def _newest_link(self, email: str) -> str | None:
+        async with self._session.get(f"{self._mailbox_url}/latest", params={"to": email}) as answer:
+            found = LINK.search((await answer.json())["text"]) if answer.status == 200 else None
+        return found.group(0) if found else None

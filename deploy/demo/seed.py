@@ -204,8 +204,9 @@ def _portrait(letters: str, index: int) -> bytes:
     return output.getvalue()
 
 
-async def seed_demo(base_url: str, *, password: str, operator_secret: str, outbox_token: str, say: Say) -> None:
-    """Make the demo space through the API at `base_url`."""
+async def seed_demo(
+    make_client: Callable[[aiohttp.ClientSession], Client], *, password: str, operator_secret: str, say: Say
+) -> None:
+    """Make the demo space with the client that `make_client(session)` returns. Raises Refused."""
     async with aiohttp.ClientSession() as session:
-        client = Client(lambda _: base_url, session, slug=SLUG, outbox_token=outbox_token)
-        await Demo(client, password=password, operator_secret=operator_secret, say=say).seed()
+        await Demo(make_client(session), password=password, operator_secret=operator_secret, say=say).seed()

@@ -29,9 +29,9 @@ class Secrets:
         return {name: hashlib.sha256(secret.encode()).hexdigest() for name, secret in self.clients.items()}
 
 
-def load_or_make(folder: Path) -> Secrets:
+def load_or_make(folder: Path, *, name: str = "secrets.json") -> Secrets:
     """Return the installation's secrets, made on the first call."""
-    path = folder / "secrets.json"
+    path = folder / name
     if path.exists():
         known = json.loads(path.read_text())
         known["databases"] = {name: (owner, app) for name, (owner, app) in known["databases"].items()}

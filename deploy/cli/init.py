@@ -1,0 +1,53 @@
+"""`cowork init` and `cowork provision`: secrets of an installation, and what PostgreSQL needs before the first migration."""
+
+from pathlib import Path
+from typing import Annotated
+
+import uvloop
+from cyclopts import Parameter
+from pydantic import Field, SecretStr, ValidationError
+from rich.console import Console
+
+from deploy.embedded.provision import provision
+from deploy.installation import write_installation
+from shared.migrate import ROOT
+from shared.settings import FileSettings
+
+console = Console(stderr=True, highlight=False)
+SECRETS = ROOT / "deploy" / "compose" / "secrets"
+
+
+class ProvisionSettings(FileSettings):
+    """What makes databases and roles (prefix COWORK_)."""
+
+    admin_url: SecretStr = Field(description="postgresql:// address of a superuser")
+    databases: dict[str, tuple[str, str]] = Field(description="passwords (owner's, application's) by service")
+
+
+def init(
+    *,
+    folder: Annotated[Path, Parameter(help="where the secret files go")] = SECRETS,
+    postgres: Annotated[str, Parameter(help="host:port under which containers find PostgreSQL")] = "postgres:5432",
+    rabbitmq: Annotated[str, Parameter(help="host:port under which containers find RabbitMQ")] = "rabbitmq:5672",
+) -> int:
+    """Write the secret files that docker compose needs; what exists is kept, and no secret is ever printed."""
+    written = write_installation(folder, postgres=postgres, rabbitmq=rabbitmq)
+    console.print(f"{len(written)} secret files written to {folder}" if written else f"{folder} is complete")
+    console.print(
+        f"Keep a copy of {folder / 'installation.json'} where your backups are not: without its keys a restore"
+    )
+    console.print("cannot tell who was erased.")
+    return 0
+
+
+def provision_databases() -> int:
+    """Make the database and the two roles of each service, with the extensions that it needs; repeatable."""
+    try:
+        settings = ProvisionSettings()
+    except ValidationError as error:
+        missing = ", ".join(f"COWORK_{str(e['loc'][0]).upper()}" for e in error.errors())
+        console.print(f"[red]not configured:[/] {missing}")
+        return 2
+    uvloop.run(provision(settings.admin_url.get_secret_value(), settings.databases))
+    console.print("provisioned")
+    return 0
