@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults bench format map lock clean
+.PHONY: help run test check faults bench compose-test format map lock clean
 
 help: ## list these commands
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## set up and start the whole suite with a demo space (Ctrl-C stops it)
 	@$(BIN)/python -m deploy.cli run
@@ -29,6 +29,9 @@ faults: $(VENV)/dev.stamp ## break everything on purpose and check that nothing 
 bench: $(VENV)/dev.stamp ## measure against the raw limits of this machine (ONLY=name for one figure)
 	@$(BIN)/python -m tests.bench $(ONLY)
 
+compose-test: $(VENV)/compose.stamp ## bring up docker compose, use it, kill, back up, restore (an engine is installed where there is none)
+	@$(BIN)/python -m tests.compose
+
 format: $(VENV)/dev.stamp ## rewrite the code in the house format
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
@@ -37,7 +40,7 @@ map: $(VENV)/dev.stamp ## renew the generated blocks of every README
 
 lock: $(VENV)/dev.stamp ## renew the hash locks from requirements/*.in
 	@$(BIN)/python -m pip install --quiet uv
-	@for name in service billing tools run dev; do $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
+	@for name in service billing tools run dev compose; do $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	  --no-emit-index-url --no-header requirements/$$name.in -o requirements/$$name.lock; done
 
 clean: ## remove the environment and every cache (data under var/ stays)

@@ -24,6 +24,19 @@ OPERATOR = "operator"
 # Containers run as users of their own: what protects the files on the host is the folder around them.
 OUTER, INNER, FILE = 0o700, 0o755, 0o444
 
+ENV = """\
+# Settings of docker compose; secrets are in files below secrets/. After a change: docker compose up -d --wait
+# Where members reach the suite: links in mails begin with it.
+COWORK_PUBLIC_URL=http://127.0.0.1:8080
+# Where the gateway listens. Behind a proxy that ends TLS on this machine, leave it.
+COWORK_LISTEN=127.0.0.1:8080
+# Your mail server. `mailbox` is the demo's mail catcher, which sends nothing on and speaks no TLS.
+COWORK_SMTP_HOST=mailbox
+COWORK_SMTP_PORT=1025
+COWORK_SMTP_STARTTLS=false
+COWORK_MAIL_FROM=cowork@localhost
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Servers:
@@ -44,6 +57,14 @@ def write_installation(folder: Path, *, postgres: str, rabbitmq: str) -> list[st
     servers = _servers(folder / "servers.json", postgres, rabbitmq)
     contents = _contents(made, servers)
     return [name for name, content in contents.items() if _write(folder / name, content)]
+
+
+def write_env(path: Path) -> bool:
+    """Write the settings of docker compose with their explanations, unless there are some; True when written."""
+    if path.exists():
+        return False
+    path.write_text(ENV)
+    return True
 
 
 def _servers(path: Path, postgres: str, rabbitmq: str) -> Servers:

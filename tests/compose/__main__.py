@@ -1,0 +1,66 @@
+"""`make compose-test`: bring the compose files up, use them, break them, take them down; each step with its time."""
+
+import asyncio
+import json
+import sys
+import time
+
+import aiohttp
+
+from tests.compose.engine import Engine, EngineError
+from tests.compose.project import Project
+from tests.compose.steps import STEPS, Stage
+
+
+def _say(name: str, what: str, started: float, *, is_ok: bool, detail: str = "") -> None:
+    line = {"step": name, "seconds": round(time.monotonic() - started, 1), "ok": is_ok, "what": what}
+    if detail:
+        line["detail"] = detail
+    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+async def _play(stage: Stage) -> bool:
+    for one in STEPS:
+        started = time.monotonic()
+        try:
+            await one(stage)
+        except Exception as error:  # noqa: BLE001 (a step that fails is reported, whatever it raised)
+            _say(one.__name__, one.__doc__ or "", started, is_ok=False, detail=f"{type(error).__name__}: {error}")
+            return False
+        _say(one.__name__, one.__doc__ or "", started, is_ok=True, detail=stage.said)
+        stage.said = ""
+    return True
+
+
+async def _run(engine: Engine) -> bool:
+    started = time.monotonic()
+    engine.start()
+    _say("engine", "a Docker Engine answers", started, is_ok=True)
+    started = time.monotonic()
+    bases = engine.prepare_bases()
+    _say("bases", "base images", started, is_ok=True, detail=", ".join(f"{name}: {how}" for name, how in bases.items()))
+    project = Project(engine)
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
+            is_ok = await _play(Stage(project, session))
+    finally:
+        started = time.monotonic()
+        project.down()
+        _say("down", "docker compose down: nothing is left", started, is_ok=True)
+    return is_ok
+
+
+def main() -> int:
+    engine = Engine()
+    try:
+        return 0 if asyncio.run(_run(engine)) else 1
+    except EngineError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    finally:
+        engine.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""What the compose test does, in order: every function is a step; its docstring is what is shown."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+
+from deploy.demo.client import Client, MailboxClient, Member, Refused
+from deploy.demo.seed import ADMIN, DOMAIN, SLUG
+from shared.events import SERVICES
+from tests.compose.project import Project
+
+Step = Callable[["Stage"], Awaitable[None]]
+STEPS: list[Step] = []
+DONE_SECONDS = 120
+SMALL_MB = 250
+# What has ended by itself, and what a demonstration shows on loopback beside the gateway.
+JOBS = ("provision", "topology", "demo", *(f"{service}-migrate" for service in SERVICES))
+PUBLISHED = ("gateway", "mailbox")
+
+
+class Stage:
+    """What the steps share."""
+
+    def __init__(self, project: Project, session: aiohttp.ClientSession) -> None:
+        self.project = project
+        self.session = session
+        self.gone: list[str] = []
+        self.said: str = ""
+
+    @property
+    def client(self) -> Client:
+        mailbox = f"http://127.0.0.1:{self.project.mailbox_port}"
+        return MailboxClient(self.project.url, self.session, slug=SLUG, mailbox_url=mailbox)
+
+    @property
+    def password(self) -> str:
+        return (self.project.secrets / "operator" / "COWORK_DEMO_PASSWORD").read_text()
+
+    async def sign_in(self, email: str) -> Member:
+        return await self.client.sign_in(email, self.password)
+
+    async def refusal(self, email: str) -> int:
+        """Return the status with which a sign-in is refused; 0 when it is not."""
+        try:
+            await self.sign_in(email)
+        except Refused as error:
+            return error.status
+        return 0
+
+    async def deactivate(self, email: str) -> str:
+        """Return the case's id."""
+        member = await self.sign_in(email)
+        url = f"/identity/v1/accounts/{member.account_id}/deactivation"
+        answer = await self.client.call("PUT", url, {"content": "remove"}, by=member)
+        self.gone.append(email)
+        return str(answer["case_id"])
+
+    async def completed(self, case_id: str) -> dict[str, Any]:
+        """Return the certificate once the case is completed."""
+        async with asyncio.timeout(DONE_SECONDS):
+            while True:
+                try:
+                    case = await self.client.call("GET", f"/privacy/v1/cases/{case_id}")
+                except (Refused, aiohttp.ClientError):
+                    case = {}
+                if case.get("completed_at"):
+                    break
+                await asyncio.sleep(0.5)
+        certificate: dict[str, Any] = await self.client.call("GET", f"/privacy/v1/cases/{case_id}/certificate")
+        return certificate
+
+
+def step(function: Step) -> Step:
+    STEPS.append(function)
+    return function
+
+
+@step
+async def write_secrets(stage: Stage) -> None:
+    """cowork init: secret files, nothing printed; a second call changes nothing"""
+    first, second = stage.project.cowork("init"), stage.project.cowork("init")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "complete" in second.stderr
+    for path in stage.project.secrets.rglob("*"):
+        if path.is_file() and not path.name.endswith(".json"):
+            assert path.read_text() not in first.stderr + first.stdout
+
+
+@step
+async def build_images(stage: Stage) -> None:
+    """docker compose build: one image per service"""
+    stage.project.compose("build")
+
+
+@step
+async def bring_up(stage: Stage) -> None:
+    """docker compose up --wait: migrations, topology, seven APIs, seven workers, a seeded space"""
+    stage.project.compose("up", "-d", "--wait", "--wait-timeout", "600")
+
+
+@step
+async def check_hardening(stage: Stage) -> None:
+    """every container: non-root, read-only root, no capabilities, no new privileges, limits; one port"""
+    for name in stage.project.services():
+        found = stage.project.container(name)
+        host = found["HostConfig"]
+        user = found["Config"]["User"]
+        assert user.split(":")[0] not in ("", "0", "root"), f"{name} runs as {user or 'root'}"
+        assert host["ReadonlyRootfs"], f"{name} can write to its root"
+        assert (host["CapDrop"], host["CapAdd"] or []) == (["ALL"], []), f"{name} keeps capabilities"
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert min(host["Memory"] or 0, host["PidsLimit"] or 0) > 0, f"{name} has no limits"
+        assert bool(host["PortBindings"]) == (name in PUBLISHED), f"{name} publishes {host['PortBindings']}"
+        if name not in JOBS:
+            tried = stage.project.inside(name, "sh", "-c", "id -u; touch /written")
+            assert tried.stdout.strip() != "0", name
+            assert "ead-only" in tried.stderr, f"{name} wrote to its root"
+
+
+@step
+async def check_images(stage: Stage) -> None:
+    """an image holds one service, no build tools, and is small where its base is"""
+    engine = stage.project.engine
+    for service in SERVICES:
+        other = "feed" if service != "feed" else "booking"
+        tried = stage.project.inside(f"{service}-api", "python", "-c", f"import services.{other}.app")
+        assert "No module named" in tried.stderr, f"{service}'s image holds {other}"
+        tools = stage.project.inside(f"{service}-api", "sh", "-c", "command -v gcc cc make git")
+        assert tools.returncode != 0, f"{service}'s image holds {tools.stdout}"
+    base = int(engine.docker("inspect", "--format", "{{.Size}}", "python:3.13-slim-trixie"))
+    sizes = {
+        service: int(engine.docker("inspect", "--format", "{{.Size}}", f"cowork-{service}:0.1.0")) // 1_000_000
+        for service in SERVICES
+    }
+    stage.said = f"base {base // 1_000_000} MB, images {sizes}"
+    assert max(sizes.values()) - base // 1_000_000 < SMALL_MB
+
+
+@step
+async def check_rights(stage: Stage) -> None:
+    """a service reaches its own database and its own queues only"""
+    code = (
+        "import asyncio, asyncpg, pathlib\n"
+        "url = pathlib.Path('/run/secrets/COWORK_FEED_DATABASE_URL').read_text().replace('+asyncpg', '')\n"
+        "async def main():\n"
+        "    await (await asyncpg.connect(url)).close()\n"
+        "    try:\n        await asyncpg.connect(url.replace('/cowork_feed', '/cowork_billing'))\n"
+        "    except asyncpg.InsufficientPrivilegeError:\n        print('refused')\n"
+        "asyncio.run(main())"
+    )
+    tried = stage.project.inside("feed-api", "python", "-c", code)
+    assert tried.stdout.strip() == "refused", tried.stdout + tried.stderr
+    for attempt in ("publish", "consume", "bind"):
+        tried = stage.project.inside("feed-worker", "python", "-c", BROKER.replace("ATTEMPT", attempt))
+        assert tried.stdout.strip() == "refused", f"{attempt}: {tried.stdout}{tried.stderr}"
+
+
+BROKER = """
+import asyncio, aio_pika, pathlib
+async def main():
+    connection = await aio_pika.connect(pathlib.Path('/run/secrets/COWORK_AMQP_URL').read_text())
+    channel = await connection.channel()
+    exchange = await channel.get_exchange('cowork.events')
+    await exchange.publish(aio_pika.Message(b'{}'), 'feed.nothing.happened.v1', mandatory=False)
+    try:
+        if 'ATTEMPT' == 'publish':
+            await exchange.publish(aio_pika.Message(b'{}'), 'billing.invoice.paid.v1', mandatory=False)
+        elif 'ATTEMPT' == 'consume':
+            queue = await channel.get_queue('cowork.billing.in')
+            await queue.consume(lambda message: None)
+        else:
+            queue = await channel.get_queue('cowork.feed.in')
+            await queue.bind(exchange, 'helpdesk.ticket.opened.v1')
+    except Exception as error:
+        print('refused' if 'ACCESS_REFUSED' in str(error) else repr(error))
+    await connection.close()
+asyncio.run(main())
+"""
+
+
+@step
+async def erase_a_member(stage: Stage) -> None:
+    """sign in through the gateway, deactivate, and read the certificate"""
+    certificate = await stage.completed(await stage.deactivate(f"member07@{DOMAIN}"))
+    answered = {answer["service"] for answer in certificate["answers"]}
+    assert answered == set(SERVICES), answered
+
+
+@step
+async def erase_while_things_die(stage: Stage) -> None:
+    """the same with kill -9 of a worker, then of RabbitMQ, in between"""
+    case = await stage.deactivate(f"member08@{DOMAIN}")
+    stage.project.kill("booking-worker")
+    second = await stage.deactivate(f"member09@{DOMAIN}")
+    stage.project.kill("rabbitmq")
+    await stage.completed(case)
+    await stage.completed(second)
+    stage.project.wait_until_healthy("booking-worker", "rabbitmq")
+
+
+@step
+async def lose_a_service(stage: Stage) -> None:
+    """a service that is down degrades only what is its own"""
+    stage.project.compose("stop", "-t", "20", "feed-api")
+    member = await stage.sign_in(f"member10@{DOMAIN}")
+    await stage.client.call("GET", "/booking/v1/locations", by=member)
+    await stage.client.call("GET", "/helpdesk/v1/tickets", by=member)
+    async with stage.session.get(f"{stage.project.url}/api/feed/v1/posts", headers={"Accept": "text/html"}) as answer:
+        page = await answer.text()
+        assert (answer.status, "<html" in page) == (502, True)
+    stage.project.compose("start", "feed-api")
+    stage.project.wait_until_healthy("feed-api")
+
+
+@step
+async def back_up(stage: Stage) -> None:
+    """cowork backup, while everything runs"""
+    done = stage.project.operator("backup", "/backups/one")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@step
+async def erase_after_the_backup(stage: Stage) -> None:
+    """somebody is erased whom the backup still knows"""
+    await stage.completed(await stage.deactivate(f"member11@{DOMAIN}"))
+
+
+@step
+async def refuse_a_live_target(stage: Stage) -> None:
+    """cowork restore refuses while services run"""
+    done = stage.project.operator("restore", "/backups/one", "--replace", "--yes")
+    assert done.returncode == 1, done.stdout + done.stderr
+
+
+@step
+async def restore(stage: Stage) -> None:
+    """stop the services, cowork restore, start them again"""
+    servers = [f"{service}-{role}" for service in SERVICES for role in ("api", "worker")]
+    stage.project.compose("stop", "-t", "30", *servers)
+    done = stage.project.operator("restore", "/backups/one", "--replace", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    stage.project.compose("start", *servers)
+    stage.project.wait_until_healthy()
+
+
+@step
+async def nobody_is_back(stage: Stage) -> None:
+    """who was erased, before or after the backup, cannot sign in and is in no directory; the others can"""
+    for email in stage.gone:
+        assert await stage.refusal(email) == 401, f"{email} is back"
+    admin = await stage.sign_in(ADMIN)
+    shown = json.dumps(await stage.client.call("GET", "/identity/v1/accounts?limit=100", by=admin))
+    assert not [email for email in stage.gone if email in shown]
+    assert f"member12@{DOMAIN}" in shown
+
+
+@step
+async def ask_the_doctor(stage: Stage) -> None:
+    """cowork doctor finds nothing wrong"""
+    done = stage.project.operator("doctor", "--json")
+    assert done.returncode in (0, 3), done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    stage.said = ", ".join(f"{one['check']}: {one['level']}" for one in found["findings"] if one["level"] != "ok")
