@@ -34,7 +34,7 @@ class Internal:
     """
 
     def __init__(self, service: str, client_secret: str, urls: dict[str, str]) -> None:
-        self._service = service
+        self.service = service
         self._client_secret = client_secret
         self._urls = urls
         self._session: aiohttp.ClientSession | None = None
@@ -85,7 +85,7 @@ class Internal:
     async def _fresh_token(self) -> str:
         async with self._renewing:
             if time.monotonic() > self._token_ends - RENEW_SECONDS_BEFORE_END:
-                credentials = {"client_id": self._service, "client_secret": self._client_secret}
+                credentials = {"client_id": self.service, "client_secret": self._client_secret}
                 answer = await self._send("POST", "identity", "service-tokens", {}, credentials, raw=False)
                 self._token = str(answer["access_token"])
                 self._token_ends = time.monotonic() + float(answer["expires_in"])

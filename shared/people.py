@@ -13,6 +13,7 @@ from shared.http import Out
 from shared.internal import Internal
 from shared.privacy.hooks import Store
 from shared.problems import BadGateway
+from shared.telemetry import NAMES_UNKNOWN
 
 # Whoever is erased, unknown, or has left the directory; and anybody while identity does not answer.
 FORMER_MEMBER = {Language.FR: "ancien membre", Language.EN: "former member"}
@@ -58,6 +59,7 @@ async def find_people(
         try:
             labels |= await _remember(names, internal, tenant_id, batch)
         except BadGateway:
+            NAMES_UNKNOWN.labels(internal.service).inc(len(batch))
             people |= {one: PersonOut(id=one, name=A_MEMBER[language]) for one in batch}
     return people | {one: PersonOut(id=one, name=name) if name else people[None] for one, name in labels.items()}
 

@@ -32,6 +32,9 @@ ERASURE_SECONDS = Histogram(
     "cowork_erasure_seconds", "From the event to this service's receipt", _LABELS, registry=REGISTRY
 )
 PAST_DUE = Gauge("cowork_retention_past_due", "Rows past their retention date", _LABELS, registry=REGISTRY)
+NAMES_UNKNOWN = Counter(
+    "cowork_names_unknown_total", "Names shown neutrally because identity did not answer", _LABELS, registry=REGISTRY
+)
 
 _propagator = TraceContextTextMapPropagator()
 # Made once: the library builds and filters anew at every `get_tracer`, which was a tenth of handling an event.

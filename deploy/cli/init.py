@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, ValidationError
 from rich.console import Console
 
 from deploy.embedded.provision import provision
-from deploy.installation import write_installation
+from deploy.installation import write_env, write_installation
 from shared.migrate import ROOT
 from shared.settings import FileSettings
 
@@ -33,10 +33,13 @@ def init(
     """Write the secret files that docker compose needs; what exists is kept, and no secret is ever printed."""
     written = write_installation(folder, postgres=postgres, rabbitmq=rabbitmq)
     console.print(f"{len(written)} secret files written to {folder}" if written else f"{folder} is complete")
+    if write_env(folder.parent / ".env"):
+        console.print("public address and mail server are yours to fill in:", folder.parent / ".env", soft_wrap=True)
     console.print(
-        f"Keep a copy of {folder / 'installation.json'} where your backups are not: without its keys a restore"
+        f"Keep a copy of {folder / 'installation.json'} apart from your backups: without its keys a restore"
+        " cannot tell who was erased.",
+        soft_wrap=True,
     )
-    console.print("cannot tell who was erased.")
     return 0
 
 

@@ -1,0 +1,142 @@
+"""`cowork init`: secret files per container, and what their bearers may do at the broker."""
+
+import json
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import aio_pika
+import pytest
+from aio_pika.exceptions import AMQPError
+
+from deploy.installation import VHOST, write_env, write_installation
+from deploy.suite import subscriptions
+from shared.bus.amqp import declare
+from shared.events import SERVICES
+from shared.migrate import ROOT
+from tests.support.rabbitmq import Node
+
+COMPOSE = ROOT / "deploy" / "compose"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_installation(tmp_path / "secrets", postgres="postgres:5432", rabbitmq="rabbitmq:5672")
+    return tmp_path / "secrets"
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_folder_is_its_owners_and_what_stands_is_kept(folder: Path) -> None:
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for name in ("installation.json", "servers.json"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    before = files(folder)
+    assert write_installation(folder, postgres="postgres:5432", rabbitmq="rabbitmq:5672") == []
+    assert files(folder) == before
+    (folder / "feed" / "COWORK_FEED_CLIENT_SECRET").unlink()
+    written = write_installation(folder, postgres="postgres:5432", rabbitmq="rabbitmq:5672")
+    assert written == ["feed/COWORK_FEED_CLIENT_SECRET"], "what is missing is made from what is known"
+    assert files(folder) == before
+
+
+def test_no_service_is_given_what_is_anothers(folder: Path) -> None:
+    made = json.loads((folder / "installation.json").read_text())
+    owners = {name: password for name, (password, _) in made["databases"].items()}
+    for service in SERVICES:
+        own = "".join(content for name, content in files(folder).items() if name.startswith(f"{service}/"))
+        for other in SERVICES:
+            assert owners[other] not in own, f"{service} serves with an owner's password"
+            if other != service:
+                foreign = (made["clients"][other], made["digest_keys"][other], made["databases"][other][1])
+                assert not [secret for secret in foreign if secret in own], f"{service} has a secret of {other}"
+
+
+def test_settings_that_an_operator_has_changed_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    assert write_env(path)
+    path.write_text("COWORK_SMTP_HOST=mail.example.com\n")
+    assert not write_env(path)
+    assert path.read_text() == "COWORK_SMTP_HOST=mail.example.com\n"
+
+
+def test_the_command_prints_no_secret(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deploy.cli", "init", "--folder", str(tmp_path / "secrets")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    for name, content in files(tmp_path / "secrets").items():
+        if not name.endswith(".json"):
+            assert content not in done.stdout + done.stderr
+    assert "installation.json" in done.stderr
+
+
+def test_the_compose_file_mounts_what_init_writes_and_asks_for_what_it_sets(folder: Path) -> None:
+    compose = (COMPOSE / "compose.yaml").read_text()
+    mounted = set(re.findall(r"source: \./secrets/([a-z-]+)", compose))
+    assert mounted == {name.split("/")[0] for name in files(folder) if "/" in name}
+    write_env(folder.parent / ".env")
+    asked = set(re.findall(r"\$\{(\w+):\?", compose))
+    assert asked <= set(re.findall(r"^(\w+)=", (folder.parent / ".env").read_text(), re.M))
+    for word in ("guest", "changeme", "password:"):
+        assert word not in compose
+
+
+class Broker:
+    """A node that has loaded the definitions, with every queue declared."""
+
+    def __init__(self, node: Node, folder: Path) -> None:
+        self.node = node
+        self._passwords = json.loads((folder / "servers.json").read_text())["broker_passwords"]
+
+    def url(self, user: str) -> str:
+        return self.node.url(user, self._passwords[user], VHOST)
+
+
+@pytest.fixture
+def broker(folder: Path) -> Iterator[Broker]:
+    with Node() as node:
+        node.ctl("import_definitions", str(folder / "rabbitmq" / "definitions.json"))
+        yield Broker(node, folder)
+
+
+async def attempt(url: str, what: str) -> str:
+    """Try one thing as feed would not; return what the broker says."""
+    connection = await aio_pika.connect(url)
+    async with connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange("cowork.events")
+        try:
+            if what == "publish":
+                await exchange.publish(aio_pika.Message(b"{}"), "billing.invoice.paid.v1", mandatory=False)
+            elif what == "consume":
+                await (await channel.get_queue("cowork.billing.in")).get(fail=False)
+            elif what == "bind":
+                await (await channel.get_queue("cowork.feed.in")).bind(exchange, "helpdesk.ticket.opened.v1")
+            else:
+                await channel.declare_queue("cowork.billing.copy", durable=True)
+        except AMQPError as error:
+            return str(error)
+    return "done"
+
+
+async def test_a_service_publishes_its_own_events_and_reads_its_own_queue_only(broker: Broker) -> None:
+    await declare(broker.url("operator"), namespace="cowork", subscriptions=subscriptions())
+    for service, types in subscriptions().items():
+        await declare(broker.url(service), namespace="cowork", subscriptions={service: types})
+    connection = await aio_pika.connect(broker.url("feed"))
+    async with connection:
+        exchange = await (await connection.channel()).get_exchange("cowork.events")
+        await exchange.publish(aio_pika.Message(b"{}"), "feed.post.published.v1", mandatory=False)
+    for what in ("publish", "consume", "bind", "declare"):
+        assert "ACCESS_REFUSED" in await attempt(broker.url("feed"), what), what
+
+
+async def test_nobody_comes_in_by_a_wrong_password(broker: Broker) -> None:
+    with pytest.raises(AMQPError):
+        await aio_pika.connect(broker.node.url("feed", "wrong", VHOST))
+    with pytest.raises(AMQPError):
+        await aio_pika.connect(broker.url("feed").removesuffix(VHOST) + "%2F")
