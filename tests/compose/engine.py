@@ -20,7 +20,13 @@ PULL_SECONDS = 120
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PYTHON = "python:3.13-slim-trixie"
 # Base images that compose.yaml and the Dockerfile name, and the folder of each one's stand-in.
-BASES = {"postgres:17-trixie": "postgres", "rabbitmq:4-management": "rabbitmq", "nginx:1-trixie": "nginx"}
+BASES = {
+    "postgres:17-trixie": "postgres",
+    "rabbitmq:4-management": "rabbitmq",
+    "nginx:1-trixie": "nginx",
+    "prom/prometheus:v3.5.0": "prometheus",
+    "caddy:2": "caddy",
+}
 # Nothing of the machine's network is changed: no rules, no forwarding, addresses of its own.
 PRIVATE = (
     "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",

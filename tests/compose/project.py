@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from tests.support.ports import free_port
 
 # What an operator's clone has, without what this one's tests have left.
 PARTS = ("services", "shared", "deploy", "requirements", "cowork", "Makefile")
-PROFILES = ("--profile", "demo", "--profile", "operator")
+FILES = ("compose.yaml",)
+TLS_FILES = ("compose.yaml", "compose.tls.yaml")
 WAIT_SECONDS = 240
 
 
@@ -38,7 +40,7 @@ class Project:
             else:
                 shutil.copy(source, self.folder / part)
         self.name = f"cowork-{secrets.token_hex(3)}"
-        self.port, self.mailbox_port = free_port(), free_port()
+        self.port, self.mailbox_port, self.tls_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     @property
@@ -51,28 +53,42 @@ class Project:
         return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
 
     def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run docker compose; what it says is in the result. Raises CalledProcessError."""
-        file = self.folder / "deploy" / "compose" / "compose.yaml"
-        command = [str(Path(sys.executable).parent / "docker-compose"), "-p", self.name, "-f", str(file), *PROFILES]
+        """Run docker compose; what it says is in the result. Raises RuntimeError when it fails."""
+        return self._compose(FILES, arguments, check=check)
+
+    def with_tls(self, *arguments: str) -> None:
+        """Run docker compose with the TLS overlay. Raises RuntimeError when it fails."""
+        self._compose(TLS_FILES, arguments, check=True)
+
+    def _compose(
+        self, files: Sequence[str], arguments: Sequence[str], *, check: bool
+    ) -> subprocess.CompletedProcess[str]:
+        folder = self.folder / "deploy" / "compose"
+        command = [str(Path(sys.executable).parent / "docker-compose"), "-p", self.name, "--profile", "demo"]
+        command += [option for file in files for option in ("-f", str(folder / file))]
         environment = {
             **self.engine.environment,
             "COWORK_BUILD_NETWORK": "host",
             "COWORK_LISTEN": f"127.0.0.1:{self.port}",
             "COWORK_MAILBOX_LISTEN": f"127.0.0.1:{self.mailbox_port}",
-            "COMPOSE_PROGRESS": "plain",
+            "COWORK_HTTPS_LISTEN": f"127.0.0.1:{self.tls_port}",
+            "COWORK_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+            "COWORK_DOMAIN": "localhost",
+            "COWORK_TLS": "tls internal",
         }
         done = subprocess.run(
             [*command, *arguments], env=environment, capture_output=True, text=True, check=False, cwd=self.folder
         )
         if check and done.returncode != 0:
-            raise RuntimeError(
-                f"compose {' '.join(arguments)}: exit {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
-            )
+            said = f"{done.stdout[-3000:]}{done.stderr[-5000:]}"
+            raise RuntimeError(f"compose {' '.join(arguments)}: exit {done.returncode}\n{said}")
         return done
 
     def operator(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a one-off command of `cowork` inside the operator's container."""
-        return self.compose("run", "--rm", "--no-deps", "-T", "operator", *arguments, check=False)
+        return self.compose(
+            "--profile", "operator", "run", "--rm", "--no-deps", "-T", "operator", *arguments, check=False
+        )
 
     def container(self, service: str) -> dict[str, Any]:
         """Return what the engine says about a service's container."""
@@ -101,5 +117,5 @@ class Project:
                 time.sleep(1)
 
     def down(self) -> None:
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
+        self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "20")
         shutil.rmtree(self.folder, ignore_errors=True)

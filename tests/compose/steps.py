@@ -216,6 +216,22 @@ async def lose_a_service(stage: Stage) -> None:
 
 
 @step
+async def watch(stage: Stage) -> None:
+    """Prometheus takes our configuration and finds every process"""
+    stage.project.compose("up", "-d", "--wait", "--no-deps", "prometheus")
+    wanted = 2 * len(SERVICES) + 1
+    ask = "import urllib.request as r; print(r.urlopen('http://prometheus:9090/api/v1/QUESTION').read().decode())"
+    async with asyncio.timeout(60):
+        while True:
+            said = stage.project.inside("identity-worker", "python", "-c", ask.replace("QUESTION", "targets")).stdout
+            if said.count('"health":"up"') == wanted:
+                break
+            await asyncio.sleep(2)
+    rules = stage.project.inside("identity-worker", "python", "-c", ask.replace("QUESTION", "rules")).stdout
+    assert rules.count('"health":"ok"') >= 10, rules
+
+
+@step
 async def back_up(stage: Stage) -> None:
     """cowork backup, while everything runs"""
     done = stage.project.operator("backup", "/backups/one")
@@ -264,3 +280,18 @@ async def ask_the_doctor(stage: Stage) -> None:
     assert done.returncode in (0, 3), done.stdout + done.stderr
     found = json.loads(done.stdout)
     stage.said = ", ".join(f"{one['check']}: {one['level']}" for one in found["findings"] if one["level"] != "ok")
+
+
+@step
+async def encrypt(stage: Stage) -> None:
+    """the TLS overlay: the same suite behind https"""
+    stage.project.with_tls("up", "-d", "--wait", "--no-deps", "gateway", "tls-volume", "caddy")
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                url = f"https://localhost:{stage.project.tls_port}/healthz"
+                async with stage.session.get(url, ssl=False) as answer:
+                    assert await answer.text() == "ok\n"
+                    return
+            except aiohttp.ClientError:
+                await asyncio.sleep(1)
