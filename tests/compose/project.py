@@ -117,5 +117,6 @@ class Project:
                 time.sleep(1)
 
     def down(self) -> None:
-        self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "20")
+        arguments = ("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "20")
+        self._compose(TLS_FILES, arguments, check=True)
         shutil.rmtree(self.folder, ignore_errors=True)
