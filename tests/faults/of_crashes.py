@@ -9,6 +9,8 @@ from tests.faults.killing import CRASHED, kill_at
 from tests.faults.scenarios import NotReached, Run, scenario
 
 EACH = 20
+# Every redrive that commits sends this much of the past once more, on top of the load.
+REDRIVEN_SECONDS = 20
 WRITING = ("publish.before_log", "publish.before_outbox", "publish.before_commit", "publish.after_commit")
 RELAYING = ("relay.after_read", "relay.after_publish", "relay.after_delete")
 CONSUMING = (
@@ -58,7 +60,7 @@ async def crash_redrive(run: Run) -> None:
 
 
 async def _redrive(run: Run, service: str, **variables: str) -> int:
-    since = (datetime.now(UTC) - timedelta(minutes=2)).isoformat()
+    since = (datetime.now(UTC) - timedelta(seconds=REDRIVEN_SECONDS)).isoformat()
     command = [sys.executable, "-m", "deploy.cli", "outbox", "redrive", service, "--since", since]
     environment = {**run.suite.environment_of(service), **variables}
     process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=-3, stderr=-3)
