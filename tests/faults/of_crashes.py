@@ -1,16 +1,17 @@
 """A process ends between any two steps of writing, relaying, consuming and sending again."""
 
 import asyncio
-import sys
 from datetime import UTC, datetime, timedelta
 
 from tests.faults.ground import WRITERS
 from tests.faults.killing import CRASHED, kill_at
 from tests.faults.scenarios import NotReached, Run, scenario
+from tests.support.warm import WarmProcess
 
 EACH = 20
 # Every redrive that commits sends this much of the past once more, on top of the load.
 REDRIVEN_SECONDS = 20
+REDRIVE_WITHIN_SECONDS = 60
 WRITING = ("publish.before_log", "publish.before_outbox", "publish.before_commit", "publish.after_commit")
 RELAYING = ("relay.after_read", "relay.after_publish", "relay.after_delete")
 CONSUMING = (
@@ -61,7 +62,8 @@ async def crash_redrive(run: Run) -> None:
 
 async def _redrive(run: Run, service: str, **variables: str) -> int:
     since = (datetime.now(UTC) - timedelta(seconds=REDRIVEN_SECONDS)).isoformat()
-    command = [sys.executable, "-m", "deploy.cli", "outbox", "redrive", service, "--since", since]
     environment = {**run.suite.environment_of(service), **variables}
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=-3, stderr=-3)
-    return await process.wait()
+    process = WarmProcess(
+        ["outbox", "redrive", service, "--since", since], environment, run.suite.folder / "redrive.log"
+    )
+    return await asyncio.to_thread(process.wait, REDRIVE_WITHIN_SECONDS)
