@@ -1,24 +1,22 @@
 """cowork, the command: run the suite, serve a service, migrate, look after erasures, dead letters and the outbox.
 
-What needs several services is imported when it is asked for: an image holds one service only.
+Every command is imported when it is asked for: an image holds one service only, and a help text needs none of them.
 """
 
 from cyclopts import App
-
-from deploy.cli import bus, config, init, serve
 
 app = App(name="cowork", help="A coworking suite whose privacy promise is proven by construction.", version="0.1.0")
 app.command("deploy.cli.run:run", help="Run the whole suite on this machine, with a PostgreSQL of its own.")
 app.command("deploy.cli.demo:demo", help="Seed the demo space through the gateway of separate processes.")
 app.command("deploy.cli.demo:mailbox", help="Catch every mail and show it on a page; for demonstrations only.")
-app.command(init.init)
-app.command(init.provision_databases, name="provision")
-app.command(serve.serve)
-app.command(serve.migrate)
-app.command(serve.topology)
-app.command(bus.dlq)
-app.command(bus.outbox)
-app.command(config.app)
+app.command("deploy.cli.init:init", help="Write the secret files and settings that docker compose needs.")
+app.command("deploy.cli.init:provision_databases", name="provision", help="Make databases and roles; repeatable.")
+app.command("deploy.cli.serve:serve", help="Serve one service; configuration comes from the environment.")
+app.command("deploy.cli.serve:migrate", help="Bring databases to the newest revision.")
+app.command("deploy.cli.serve:topology", help="Declare every queue and binding in RabbitMQ; repeatable.")
+app.command("deploy.cli.bus:dlq", name="dlq", help="Events that a service could not handle yet.")
+app.command("deploy.cli.bus:outbox", name="outbox", help="Events that wait for the broker's confirm.")
+app.command("deploy.cli.config:app", name="config", help="What is configured, and what is missing.")
 
 erasure = App(name="erasure", help="Erasure cases: their state, and every service's answer.")
 erasure.command("deploy.cli.erasure:list_cases", name="list", help="List the cases, the most recent first.")

@@ -60,19 +60,42 @@ def test_the_register_is_read_from_the_marks() -> None:
     assert "aucun tiers" in found.stdout
 
 
+# Runs in a process of its own: what its lock does not hold cannot be imported there.
+IMAGE = """
+import re, sys
+from importlib.metadata import packages_distributions
+
+normal = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+locked = {normal(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", open(sys.argv[2]).read(), re.M)}
+packages = packages_distributions()
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        of = packages.get(name.split(".")[0])
+        if of and not locked & {normal(one) for one in of}:
+            raise ModuleNotFoundError(f"the image has no {name}", name=name)
+
+sys.meta_path.insert(0, Missing())
+service = sys.argv[1]
+import importlib
+import deploy.suite
+from deploy.cli import app, bus, config, init, serve
+from shared.migrate import metadata_of
+importlib.import_module(f"services.{service}.app")
+deploy.suite.settings_class(service), metadata_of(service), deploy.suite.subscriptions()
+print(*{name.split(".")[1] for name in sys.modules if name.startswith("services.")})
+"""
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_is_served_and_migrated_where_no_other_one_is(tmp_path: Path, service: str) -> None:
-    """An image holds `shared`, `deploy` and one service: whatever that service's processes import must be there."""
+    """An image holds `shared`, `deploy`, one service and its lock's packages: what its processes import must be there."""
     without_caches = shutil.ignore_patterns("__pycache__")
     for folder in ("shared", "deploy", f"services/{service}"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=without_caches)
-    check = (
-        f"import deploy.cli.app, deploy.suite, services.{service}.app; from shared.migrate import metadata_of;"
-        f" deploy.suite.settings_class('{service}'); metadata_of('{service}'); deploy.suite.subscriptions();"
-        " import sys; print(*{name.split('.')[1] for name in sys.modules if name.startswith('services.')})"
-    )
+    lock = ROOT / "requirements" / ("billing.lock" if service == "billing" else "service.lock")
     done = subprocess.run(
-        [sys.executable, "-c", check],
+        [sys.executable, "-c", IMAGE, service, str(lock)],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -3,6 +3,8 @@
 import importlib
 
 import deploy.cli.app
+import deploy.cli.bus
+import deploy.cli.serve
 from shared.events import SERVICES
 
 for service in SERVICES:
