@@ -40,7 +40,7 @@ map: $(VENV)/dev.stamp ## renew the generated blocks of every README
 
 lock: $(VENV)/dev.stamp ## renew the hash locks from requirements/*.in
 	@$(BIN)/python -m pip install --quiet uv
-	@for name in service billing tools run dev compose; do $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
+	@for name in service pictures billing tools run dev compose; do $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	  --no-emit-index-url --no-header requirements/$$name.in -o requirements/$$name.lock; done
 
 clean: ## remove the environment and every cache (data under var/ stays)

@@ -1,6 +1,7 @@
 """The command: what is missing is named, what is wrong exits with its code, secrets are never shown."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,7 +94,8 @@ def test_a_service_is_served_and_migrated_where_no_other_one_is(tmp_path: Path, 
     without_caches = shutil.ignore_patterns("__pycache__")
     for folder in ("shared", "deploy", f"services/{service}"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=without_caches)
-    lock = ROOT / "requirements" / ("billing.lock" if service == "billing" else "service.lock")
+    named = re.search(rf"SERVICE: {service}, REQUIREMENTS: (\w+)", (ROOT / "deploy/compose/compose.yaml").read_text())
+    lock = ROOT / "requirements" / f"{named[1] if named else 'service'}.lock"
     done = subprocess.run(
         [sys.executable, "-c", IMAGE, service, str(lock)],
         cwd=tmp_path,
