@@ -19,6 +19,7 @@ app.command(serve.topology)
 app.command(bus.dlq)
 app.command(bus.outbox)
 app.command(config.app)
+app.command("deploy.cli.doctor:doctor", help="Look at everything that can be wrong, and say what to do.")
 
 erasure = App(name="erasure", help="Erasure cases: their state, and every service's answer.")
 erasure.command("deploy.cli.erasure:list_cases", name="list", help="List the cases, the most recent first.")
@@ -31,6 +32,10 @@ privacy = App(name="privacy", help="The data map and the Article 30 register.")
 privacy.command("deploy.cli.privacy:manifest", help="Print the manifest of a service, or of all, as JSON.")
 privacy.command("deploy.cli.privacy:register", help="Print the Article 30 register as Markdown.")
 app.command(privacy)
+
+archive = App(name="archive", help="The legal archive of a tenant.")
+archive.command("deploy.cli.archive:export", help="Hand a tenant's invoices, quotes and credit notes to a keeper.")
+app.command(archive)
 
 
 def main() -> None:
