@@ -45,7 +45,6 @@ class DoctorSettings(FileSettings):
         None,
         description="http://user:password@host:15672 of RabbitMQ's management API; bindings are compared through it",
     )
-    ledger_url: SecretStr | None = Field(None, description="postgresql+asyncpg:// address of the ledger's own database")
 
 
 @dataclass
