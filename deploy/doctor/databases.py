@@ -1,6 +1,5 @@
 """Databases: reachable, of a version that is tested, with their extensions, on the same clock, and migrated."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,8 +17,6 @@ from shared.migrate import as_owner, differences, folder_of
 OLDEST, NEWEST = 15, 18
 # Seconds between two clocks: tokens and cooling-off times bear a few, nobody bears half a minute.
 SKEW_WARNING, SKEW_FAILED = 2.0, 30.0
-# Comparing a schema reads the whole catalogue: two services at a time, so that the others' checks get their turn.
-_comparing = asyncio.Semaphore(2)
 
 
 @of_service("databases")
@@ -78,7 +75,7 @@ async def check_migrations(site: Site, service: str) -> list[Finding]:
     """
     await site.database(service)
     owner = site.owners.get(service)
-    async with _comparing:
+    async with site.comparing:
         if owner is not None:
             missing, unknown = await revisions(service, owner)
             if missing:

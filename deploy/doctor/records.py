@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from deploy.doctor.checks import of_suite
 from deploy.doctor.findings import Finding, ok, warning
-from deploy.doctor.site import CONNECT_SECONDS, Site
+from deploy.doctor.site import CONNECT_SECONDS, NotChecked, Site
 from shared.db import LOST, Database, utc_now
 
 BACKUP_AT_LEAST_EVERY = timedelta(days=2)
@@ -18,6 +18,9 @@ DRILL_AT_LEAST_EVERY = timedelta(days=92)
 # The contract with whoever writes: a backup or drill that has come to a good end leaves its instant in the table
 # runs(kind, finished_at) of the ledger's database, kind `backup` or `drill`.
 _RUNS = text("SELECT kind, max(finished_at) AS finished_at FROM runs GROUP BY kind")
+
+# No table, no column of this name, no right to read it.
+_NO_SUCH_TABLE = ("42P01", "42703", "42501")
 
 
 @of_suite("backup")
@@ -33,13 +36,19 @@ async def check_drill(site: Site) -> list[Finding]:
 
 
 async def last_runs(site: Site) -> dict[str, datetime]:
-    """Return when the last run of each kind has ended; empty where nothing was ever written down, or no such table is there."""
+    """Return when the last run of each kind has ended; empty where nothing was ever written down, or there is no such table.
+
+    Raises NotChecked when the ledger's database does not answer.
+    """
     database = Database(_ledger_address(site), pool_size=1, application_name="cowork-doctor")
     try:
         async with asyncio.timeout(CONNECT_SECONDS), database.transaction() as session:
             rows = (await session.execute(_RUNS)).all()
-    except (*LOST, DBAPIError, TimeoutError):
-        return {}
+    except (*LOST, DBAPIError, TimeoutError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(cause, "sqlstate", None) in _NO_SUCH_TABLE:
+            return {}
+        raise NotChecked("unreachable") from error
     finally:
         await database.close()
     return {row.kind: row.finished_at for row in rows}

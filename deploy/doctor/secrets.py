@@ -9,13 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import ParseResult, unquote, urlparse
 
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from deploy.doctor.checks import of_suite
-from deploy.doctor.findings import Finding, failed, ok, warning
+from deploy.doctor.findings import Finding, failed, ok
 from deploy.doctor.settings import LOOPBACK
 from deploy.doctor.site import NotChecked, Site
 from deploy.embedded.postgres import EmbeddedPostgres
@@ -50,7 +50,7 @@ async def check_secrets(site: Site) -> list[Finding]:
     if not secrets:
         raise NotChecked("unconfigured")
     found = [finding for secret in secrets for finding in _strength(secret)]
-    found += [*_repeated(secrets), *_unknown_clients(site), *_guests(site)]
+    found += [*_repeated(secrets), *_unknown_clients(site)]
     return found or [ok(count=len(secrets))]
 
 
@@ -79,6 +79,10 @@ def secrets_of(site: Site) -> Iterator[Secret]:
                 yield Secret(f"{prefix}{name.upper()}", service, plain, least)
     for service, url in site.owners.items():
         yield Secret(f"COWORK_{service.upper()}_OWNER_URL", service, _password(url), PASSWORD_LENGTH)
+    for address in _brokers(site):
+        # On loopback, RabbitMQ's own guest is enough.
+        if address.hostname not in LOOPBACK:
+            yield Secret("COWORK_AMQP_URL", "", unquote(address.password or ""), PASSWORD_LENGTH)
 
 
 def secret_files(site: Site) -> Iterator[Path]:
@@ -126,7 +130,7 @@ def _is_repeated(value: str) -> bool:
 def _repeated(secrets: list[Secret]) -> Iterator[Finding]:
     by_value: dict[str, list[str]] = defaultdict(list)
     for secret in secrets:
-        if secret.value:
+        if secret.value and secret.variable not in by_value[secret.value]:
             by_value[secret.value].append(secret.variable)
     for variables in by_value.values():
         if len(variables) > 1:
@@ -145,13 +149,10 @@ def _unknown_clients(site: Site) -> Iterator[Finding]:
             yield failed("client_unknown", about=service)
 
 
-def _guests(site: Site) -> Iterator[Finding]:
-    addresses = site.suite.amqp_url.get_secret_value().split(",") if site.suite and site.suite.amqp_url else []
-    for address in addresses:
-        parsed = urlparse(address)
-        if (parsed.username, parsed.password) == ("guest", "guest") and parsed.hostname not in LOOPBACK:
-            yield warning("guest")
-            return
+def _brokers(site: Site) -> list[ParseResult]:
+    """Return the addresses of the cluster's nodes."""
+    url = site.suite.amqp_url if site.suite else None
+    return [urlparse(address) for address in url.get_secret_value().split(",")] if url else []
 
 
 def _password(address: str) -> str:

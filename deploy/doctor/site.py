@@ -60,6 +60,8 @@ class Site:
     owners: dict[str, str]
     doctor: DoctorSettings
     faults: list[Finding] = field(default_factory=list)
+    # Comparing a schema reads the whole catalogue: two services at a time, so that the other checks get their turn.
+    comparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     _databases: dict[str, Database] = field(default_factory=dict)
     _reached: dict[str, "asyncio.Task[str | None]"] = field(default_factory=dict)
 

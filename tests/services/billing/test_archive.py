@@ -49,6 +49,11 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def is_intact(folder: Path) -> bool:
+    """Check the archive as its keeper would."""
+    return subprocess.call(["sha256sum", "-c", "--quiet", "--strict", "SHA256SUMS"], cwd=folder) == 0
+
+
 async def test_the_archive_holds_every_document_as_it_was_issued(
     shop: Any, address: dict[str, str], tmp_path: Path
 ) -> None:
@@ -79,8 +84,7 @@ async def test_the_archive_proves_itself_without_us(shop: Any, address: dict[str
     await traded(shop, address)
     folder = tmp_path / "archive"
     await archive(shop, folder)
-    checked = subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert is_intact(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert (manifest["keeper"], manifest["tenant_id"], manifest["is_active"]) == (KEEPER, str(shop.tenant), True)
     assert manifest["counts"] == {"documents": 4, "quotes": 2}
@@ -145,7 +149,7 @@ async def test_an_interrupted_archive_goes_on_where_it_stopped(
     handed = await archive(shop, folder)
     assert handed.documents == 41
     assert kept.stat().st_mtime_ns == before, "a print that is whole is not made again"
-    assert subprocess.call(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder) == 0
+    assert is_intact(folder)
     fresh = tmp_path / "fresh"
     await archive(shop, fresh)
     assert spoilt.read_bytes() == (fresh / spoilt.relative_to(folder)).read_bytes()
