@@ -51,15 +51,11 @@ def failed(code: str, *, about: str | None = None, **facts: Fact) -> Finding:
     return Finding(Level.FAILED, code, facts, about=(about,) if about else ())
 
 
-# What says nothing that differs from service to service is one line for all of them.
-_MERGED = ("ok", "not_checked")
-
-
 def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings in their order, those of several services that say the same as one."""
+    """Return the findings in their order; where nothing is to be done service by service, those that say the same as one."""
     result: dict[Any, Finding] = {}
     for number, finding in enumerate(findings):
-        together = finding.code in _MERGED and bool(finding.about)
+        together = bool(finding.about) and (finding.level is Level.OK or finding.code == "not_checked")
         key = (finding.check, finding.code, str(finding.facts)) if together else number
         known = result.get(key)
         result[key] = replace(known, about=known.about + finding.about) if known else finding

@@ -11,14 +11,6 @@ from deploy.doctor.findings import Report, SaidFinding
 from tests.support.patient import Patient
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever looks at the patient shares a worker: it is started once per run."""
-    for item in items:
-        if "patient" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("patient"))
-
-
 @pytest.fixture(scope="session")
 async def patient() -> AsyncIterator[Patient]:
     folder = Path(tempfile.mkdtemp(prefix="cowork-doctor-"))
