@@ -5,6 +5,7 @@ AMQP tells of queues and their arguments; bindings can be read through the manag
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlparse
@@ -73,15 +74,7 @@ async def check_topology(site: Site) -> list[Finding]:
         bindings = await _bindings(site)
     except ManagementDown as error:
         return [*found, warning("bindings_unread", because=error.kind)]
-    for service, types in subscriptions().items():
-        bound = bindings[names(namespace, service)[0]]
-        lost = sorted(set(types) - bound)
-        if lost:
-            found.append(failed("binding_missing", about=service, events=lost))
-        foreign = sorted(bound - set(types))
-        if foreign:
-            found.append(warning("binding_unknown", about=service, events=foreign))
-    return found or [ok()]
+    return [*found, *_compared(bindings, namespace)] or [ok()]
 
 
 @of_suite("unroutable")
@@ -115,6 +108,18 @@ async def check_consumers(site: Site) -> list[Finding]:
             if dead is not None and dead.messages:
                 found.append(warning("dead_letters", about=service, queue=dead_name, count=dead.messages))
     return found or [ok()]
+
+
+def _compared(bindings: Bindings, namespace: str) -> Iterator[Finding]:
+    """Yield what is not bound as declared; a dead-letter queue is bound by its own name."""
+    for service, types in subscriptions().items():
+        queue_name, dead_name = names(namespace, service)
+        lost = {*types, dead_name} - bindings[queue_name] - bindings[dead_name]
+        if lost:
+            yield failed("binding_missing", about=service, events=sorted(lost))
+        foreign = bindings[queue_name] - set(types)
+        if foreign:
+            yield warning("binding_unknown", about=service, events=sorted(foreign))
 
 
 async def _exchanges(connection: AbstractConnection, namespace: str) -> list[Finding]:
@@ -173,20 +178,20 @@ def _place(url: str) -> str:
 
 
 async def _bindings(site: Site) -> Bindings:
-    """Return the routing keys by queue of the events exchange. Raises ManagementDown."""
+    """Return the routing keys by queue of both exchanges. Raises ManagementDown."""
     address = site.doctor.rabbitmq_management_url
     if address is None:
         raise ManagementDown("no_management")
     parsed = urlparse(address.get_secret_value())
     port = parsed.port or (443 if parsed.scheme == "https" else 15672)
-    base = f"{parsed.scheme}://{parsed.hostname}:{port}{parsed.path.rstrip('/')}"
+    base = f"{parsed.scheme}://{parsed.hostname}:{port}{parsed.path.rstrip('/')}/api/exchanges/{_vhost(site)}"
     authority = aiohttp.BasicAuth(unquote(parsed.username or ""), unquote(parsed.password or ""))
-    exchange = f"{site.get_suite().namespace}.events"
-    path = f"/api/exchanges/{_vhost(site)}/{quote(exchange, safe='')}/bindings/source"
     bound: Bindings = defaultdict(set)
-    for row in await _ask(base + path, authority):
-        if row["destination_type"] == "queue":
-            bound[row["destination"]].add(row["routing_key"])
+    for kind in ("events", "dead"):
+        exchange = quote(f"{site.get_suite().namespace}.{kind}", safe="")
+        for row in await _ask(f"{base}/{exchange}/bindings/source", authority):
+            if row["destination_type"] == "queue":
+                bound[row["destination"]].add(row["routing_key"])
     return bound
 
 
