@@ -41,10 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests share a worker, and all journeys of one transport do: each suite starts once per run."""
+    """A file's tests share a worker, all journeys of one transport do, and the doctor's: each suite starts once per run."""
     for item in items:
         transport = getattr(item, "callspec", None) and item.callspec.params.get("suite")
-        item.add_marker(pytest.mark.xdist_group(f"suite-{transport}" if transport else item.path.name + str(item.path)))
+        group = f"suite-{transport}" if transport else item.path.name + str(item.path)
+        group = "patient" if "patient" in getattr(item, "fixturenames", ()) else group
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _start_postgres(config: pytest.Config) -> str:

@@ -17,6 +17,7 @@ app.command("deploy.cli.serve:topology", help="Declare every queue and binding i
 app.command("deploy.cli.bus:dlq", name="dlq", help="Events that a service could not handle yet.")
 app.command("deploy.cli.bus:outbox", name="outbox", help="Events that wait for the broker's confirm.")
 app.command("deploy.cli.config:app", name="config", help="What is configured, and what is missing.")
+app.command("deploy.cli.doctor:doctor", help="Look at everything that can be wrong, and say what to do.")
 
 erasure = App(name="erasure", help="Erasure cases: their state, and every service's answer.")
 erasure.command("deploy.cli.erasure:list_cases", name="list", help="List the cases, the most recent first.")
@@ -29,6 +30,10 @@ privacy = App(name="privacy", help="The data map and the Article 30 register.")
 privacy.command("deploy.cli.privacy:manifest", help="Print the manifest of a service, or of all, as JSON.")
 privacy.command("deploy.cli.privacy:register", help="Print the Article 30 register as Markdown.")
 app.command(privacy)
+
+archive = App(name="archive", help="The legal archive of a tenant.")
+archive.command("deploy.cli.archive:export", help="Hand a tenant's invoices, quotes and credit notes to a keeper.")
+app.command(archive)
 
 
 def main() -> None:

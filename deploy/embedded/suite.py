@@ -23,7 +23,7 @@ from shared.bus.amqp import BROKER_ERRORS, declare
 from shared.events import SERVICES
 from shared.migrate import ROOT, upgrade
 from shared.service import Service, Worker
-from shared.settings import SuiteSettings
+from shared.settings import ServiceSettings, SuiteSettings
 
 # Seven services; API and worker share each pool. PostgreSQL is sized to it.
 POOL_SIZE = 8
@@ -58,6 +58,17 @@ class EmbeddedSuite:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
+
+    def configuration(self) -> tuple[SuiteSettings, dict[str, ServiceSettings], dict[str, str]]:
+        """Return what the suite runs with, its services' settings and the owners' addresses by service; nothing is started.
+
+        The internal port is known to the running process only, so `internal_urls` lead nowhere.
+        """
+        remembered = self.postgres.folder / "port"
+        self.postgres.port = self.postgres.port or (int(remembered.read_text()) if remembered.exists() else 0)
+        suite = self._suite_settings(internal_port=0)
+        services = {name: self._settings(name, suite) for name in SERVICES}
+        return suite, services, {name: self._address(name, owner=True) for name in SERVICES}
 
     async def start(self) -> None:
         """Start PostgreSQL, migrate what is not current, and serve."""

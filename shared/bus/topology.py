@@ -22,14 +22,10 @@ async def declare_exchange(channel: AbstractChannel, namespace: str) -> Abstract
     return await channel.declare_exchange(f"{namespace}.events", aio_pika.ExchangeType.TOPIC, durable=True)
 
 
-async def declare_queue(channel: AbstractChannel, namespace: str, service: str, types: Iterable[str]) -> AbstractQueue:
-    """Declare a service's queues and bind them to its events. Raises TopologyMismatch."""
-    exchange = await declare_exchange(channel, namespace)
-    dead_exchange = await channel.declare_exchange(f"{namespace}.dead", aio_pika.ExchangeType.DIRECT, durable=True)
+def queues(namespace: str, service: str) -> dict[str, dict[str, object]]:
+    """Return a service's queue and then its dead-letter queue, by name, with the arguments that each is declared with."""
     queue_name, dead_name = names(namespace, service)
-    dead = await _queue(channel, dead_name, {"x-queue-type": "quorum"})
-    await dead.bind(dead_exchange, routing_key=dead_name)
-    arguments = {
+    arguments: dict[str, object] = {
         "x-queue-type": "quorum",
         "x-single-active-consumer": True,
         # Explicit: RabbitMQ 3.10 has no default, 4.x has 20. Only crashing processes ever reach it.
@@ -39,6 +35,16 @@ async def declare_queue(channel: AbstractChannel, namespace: str, service: str, 
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
+    return {queue_name: arguments, dead_name: {"x-queue-type": "quorum"}}
+
+
+async def declare_queue(channel: AbstractChannel, namespace: str, service: str, types: Iterable[str]) -> AbstractQueue:
+    """Declare a service's queues and bind them to its events. Raises TopologyMismatch."""
+    exchange = await declare_exchange(channel, namespace)
+    dead_exchange = await channel.declare_exchange(f"{namespace}.dead", aio_pika.ExchangeType.DIRECT, durable=True)
+    (queue_name, arguments), (dead_name, dead_arguments) = queues(namespace, service).items()
+    dead = await _queue(channel, dead_name, dead_arguments)
+    await dead.bind(dead_exchange, routing_key=dead_name)
     queue = await _queue(channel, queue_name, arguments)
     for event_type in types:
         await queue.bind(exchange, routing_key=event_type)

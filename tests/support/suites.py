@@ -54,6 +54,11 @@ class Suite:
         names, password = Names.of(service), self.secrets.databases[service][1]
         return f"postgresql+asyncpg://{names.app}:{password}@127.0.0.1:{self.postgres.port}/{names.database}"
 
+    def owner_url(self, service: str) -> str:
+        """The address that its migrations use."""
+        names, password = Names.of(service), self.secrets.databases[service][0]
+        return f"postgresql+asyncpg://{names.owner}:{password}@127.0.0.1:{self.postgres.port}/{names.database}"
+
     async def superuser(self, service: str) -> asyncpg.Connection:
         return await asyncpg.connect(self.postgres.admin_url, database=Names.of(service).database)
 
