@@ -16,6 +16,8 @@ from shared.privacy.marks import Erase, PersonRef
 from shared.privacy.rules import accounts_of
 from shared.privacy.tables import OWN_STORES
 
+# Looking through a whole tenant at once is no request that somebody waits for.
+LONGEST_SECONDS = 3600.0
 _IS_ABOVE = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
 _FORCE = """DO $$ DECLARE found record; BEGIN
  FOR found IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relrowsecurity
@@ -71,7 +73,7 @@ def _kept(name: str, address: str) -> KeptService:
     module = importlib.import_module(f"services.{name}.personal_data")
     data: PersonalData = getattr(module, "PERSONAL_DATA", None) or module.personal_data
     manifest = Manifest.of(name, metadata_of(name), data.stores)
-    database = Database(address, pool_size=2, application_name="cowork-restore")
+    database = Database(address, pool_size=2, application_name="cowork-restore", answer_seconds=LONGEST_SECONDS)
     return KeptService(name, database, Eraser(name, manifest, data), tuple(_references(manifest)))
 
 

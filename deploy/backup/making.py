@@ -36,7 +36,7 @@ class Made:
 async def make_backup(place: Place, folder: Path, *, say: Say) -> Made:
     """Back up a place into a new or empty folder; whatever runs there goes on. Raises NotEmpty, ToolFailed."""
     _prepare(folder)
-    server = await check_tools(place.owners[LEDGER])
+    server = await check_tools(place.owners["identity"])
     made_at = utc_now()
     say("pausing the relays")
     states: dict[str, ServiceState] = {}

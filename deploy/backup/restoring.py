@@ -15,7 +15,7 @@ from deploy.backup.manifest import Manifest, read_manifest
 from deploy.backup.past import end_sessions, epoch_of, raise_epoch
 from deploy.backup.places import LEDGER, Place, connected
 from deploy.backup.replay import leftovers, replay_ledger
-from deploy.backup.tools import check_tools, load
+from deploy.backup.tools import ToolFailed, check_tools, load
 from deploy.backup.unheard import send_unheard_again
 from deploy.backup.wiping import holds_data, wipe
 from shared.bus.crash import crash
@@ -68,7 +68,9 @@ async def plan_restore(place: Place, folder: Path, *, ledger: Path | None, repla
     Raises NoBackup, Damaged, ToolFailed, NoLedger, ChainBroken, AboveRowSecurity, BrokerAway, LiveTarget.
     """
     manifest = read_manifest(folder)
-    await check_tools(place.owners[LEDGER])
+    server = await check_tools(place.owners["identity"])
+    if server < manifest.postgres:
+        raise ToolFailed(f"the backup was made on PostgreSQL {manifest.postgres}, and this is PostgreSQL {server}")
     await refuse_above_row_security(place)
     for name in SERVICES:
         if serving := await who_serves(place.owners[name]):
@@ -87,13 +89,14 @@ async def plan_restore(place: Place, folder: Path, *, ledger: Path | None, repla
 async def carry_out(place: Place, plan: Plan, *, kind: str, say: Say) -> Restored:
     """Do what was planned. Whatever interrupts it leaves databases that nobody can serve from, and it can be repeated.
 
-    `kind` is "restore" or "drill", as the ledger's notes call it. Raises LiveTarget, ToolFailed, StillThere.
+    `kind` is "restore" or "drill", as the ledger's notes call it. Raises LiveTarget, ToolFailed, ChainBroken, StillThere.
     """
     addresses = [place.owners[name] for name in SERVICES]
+    say("ledger")
+    # A dump that this key does not fit is refused while everything else is still as it was.
+    await load_ledger(place, plan.ledger)
     await close_gate(addresses)
     await _refuse_latecomers(place, plan)
-    say("ledger")
-    await load_ledger(place, plan.ledger)
     files = 0
     for name in SERVICES:
         say(f"database of {name}")

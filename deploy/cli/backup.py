@@ -55,7 +55,8 @@ def restore(
 ) -> int:
     """Restore a backup into a suite that is stopped, and erase again who was erased since it was made.
 
-    Nobody can connect before the last check has passed; an interrupted restore is simply run again.
+    Nobody can connect before the last check has passed; an interrupted restore is simply run again. On a new machine,
+    put the installation's secrets.json into the data folder first.
     """
 
     async def work(place: Place) -> tuple[dict[str, Any], int]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import uvloop
 from cyclopts import Parameter
+from pydantic import ValidationError
 from rich.console import Console
 
 from deploy.backup.ledger import ledger_of
@@ -41,7 +42,11 @@ def verify(
 
 def migrate(*, check: bool = False) -> int:
     """Bring the ledger's database (COWORK_LEDGER_OWNER_URL) to its newest revision; `--check`: only say whether it is."""
-    address = OwnerSettings.of(LEDGER).owner_url.get_secret_value()
+    try:
+        address = OwnerSettings.of(LEDGER).owner_url.get_secret_value()
+    except ValidationError:
+        console.print("[red]COWORK_LEDGER_OWNER_URL is not set[/]")
+        return 2
     if check:
         different = uvloop.run(ledger_differences(address))
         console.print(f"ledger: {'current' if not different else f'{len(different)} differences'}")

@@ -241,7 +241,13 @@ def _client(app: Any, base_url: str) -> httpx.AsyncClient:
 
 
 async def receive(
-    database: Database, consumers: Consumers, event: Event, *, version: int = 1, event_id: UUID | None = None
+    database: Database,
+    consumers: Consumers,
+    event: Event,
+    *,
+    version: int = 1,
+    epoch: int = 0,
+    event_id: UUID | None = None,
 ) -> Outcome:
     """Run an event through the inbox of `consumers`, as one delivery."""
     envelope = Envelope(
@@ -250,7 +256,7 @@ async def receive(
         tenant_id=event.tenant_id,
         key=event.key,
         version=version,
-        epoch=0,
+        epoch=epoch,
         time=utc_now(),
         data=event.model_dump(mode="json"),
     )
