@@ -13,7 +13,7 @@ from deploy.backup.ledger import Chosen, choose_ledger, ledger_of, load_ledger, 
 from deploy.backup.making import Say
 from deploy.backup.manifest import Manifest, read_manifest
 from deploy.backup.past import end_sessions, epoch_of, raise_epoch
-from deploy.backup.places import LEDGER, Place, connected
+from deploy.backup.places import Place, connected
 from deploy.backup.replay import leftovers, replay_ledger
 from deploy.backup.tools import ToolFailed, check_tools, load
 from deploy.backup.unheard import send_unheard_again
