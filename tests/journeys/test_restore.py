@@ -1,6 +1,7 @@
 """Journey 5: a backup is restored, and nobody who was erased after it comes back."""
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ async def embedded(postbox: Any) -> AsyncIterator[Embedded]:
     await installation.start()
     yield installation
     await installation.stop()
+    shutil.rmtree(installation.suite.folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["embedded", "separate"])
@@ -47,6 +49,7 @@ async def installation(request: Any, postbox: Any, amqp_url: str) -> AsyncIterat
     await made.start()
     yield made
     await made.stop()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def test_nobody_who_was_erased_after_the_backup_comes_back(installation: Any, tmp_path: Path) -> None:
@@ -189,9 +192,6 @@ async def test_an_interrupted_restore_serves_nobody_and_is_repeated(embedded: Em
     await space.quiet()
     assert (await embedded.cowork("backup", backup))[0] == 0
     await space.completed(await space.deactivate(nora))
-    code, drilled, said = await embedded.cowork("drill", backup, "--json")
-    assert (code, drilled["subjects"]) == (0, 1), said
-    await space.client.call("GET", "/identity/v1/profile", by=omar)
     await embedded.halt()
     for point in ("restore.after_database:3", "restore.after_replay"):
         code, _, said = await embedded.cowork("restore", backup, "--replace", "--yes", COWORK_CRASH=point)
@@ -208,7 +208,21 @@ async def test_an_interrupted_restore_serves_nobody_and_is_repeated(embedded: Em
     found = await places_of(embedded.suite, [last_name, nora.account_id])
     assert found == {last_name: set(), nora.account_id: set()}
     async with connected(embedded.owner("ledger")) as ledger:
-        assert {row["kind"] for row in await ledger.fetch("SELECT kind FROM runs")} == {"backup", "restore", "drill"}
+        assert {row["kind"] for row in await ledger.fetch("SELECT kind FROM runs")} == {"backup", "restore"}
+
+
+async def test_a_backup_is_tried_beside_the_suite_that_runs(embedded: Embedded, tmp_path: Path) -> None:
+    space, backup = await open_space(embedded.suite), tmp_path / "backup"
+    nora = await space.join("Nora")
+    await space.quiet()
+    assert (await embedded.cowork("backup", backup))[0] == 0
+    await space.completed(await space.deactivate(nora))
+    code, drilled, said = await embedded.cowork("drill", backup, "--json")
+    assert (code, drilled["subjects"]) == (0, 1), said
+    await space.client.call("GET", "/identity/v1/profile", by=space.alma)
+    async with connected(embedded.owner("ledger")) as ledger:
+        (run,) = await ledger.fetch("SELECT databases, subjects FROM runs WHERE kind = 'drill'")
+    assert tuple(run) == (7, 1)
 
 
 async def test_a_lost_ledger_is_given_from_its_own_newest_backup(embedded: Embedded, tmp_path: Path) -> None:
