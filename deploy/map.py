@@ -22,7 +22,7 @@ ASYNCAPI = ROOT / "docs" / "asyncapi.json"
 
 def unstarted(name: str) -> Service:
     """Return a service, wired with values that lead nowhere: nothing is connected by looking at it."""
-    secrets = ("client_secret", "digest_key", "key_secret", "operator_secret", "ledger_key")
+    secrets = ("client_secret", "digest_key", "key_secret", "operator_secret", "ledger_key", "ledger_url")
     filler: dict[str, Any] = dict.fromkeys(secrets, "x" * 64)
     settings = settings_class(name)(
         suite=SuiteSettings(files_url="s3://nowhere/files"),

@@ -51,7 +51,7 @@ def folder_of(owner: str) -> Path:
     return ROOT / "shared" / "migrations" if owner == "platform" else ROOT / "services" / owner / "migrations"
 
 
-def _scripts(service: str) -> ScriptDirectory:
+def scripts_of(service: str) -> ScriptDirectory:
     """A service's database has two lines of revisions: its own and the platform's."""
     locations = [str(folder_of(service)), str(folder_of("platform"))]
     return ScriptDirectory(str(folder_of(service)), version_locations=locations)
@@ -67,20 +67,24 @@ def context_of(connection: Connection, metadata: MetaData) -> MigrationContext:
 
 
 def _upgrade(connection: Connection, service: str) -> None:
-    scripts = _scripts(service)
-
-    def steps(revision: Any, _: Any) -> Any:
-        return scripts._upgrade_revs("heads", revision)
-
-    environment = EnvironmentContext(Config(), scripts, fn=steps)
-    environment.configure(connection=connection, target_metadata=[metadata_of(service), PLATFORM], fn=steps)
-    with environment.begin_transaction():
-        environment.run_migrations()
+    run_revisions(connection, scripts_of(service), [metadata_of(service), PLATFORM])
     owner = connection.execute(text("SELECT current_user")).scalar_one()
     for statement in protection.statements(metadata_of(service), owner.removesuffix("_owner") + "_app"):
         connection.exec_driver_sql(statement)
     for function in (*auth.FUNCTIONS, *idempotency.FUNCTIONS):
         connection.exec_driver_sql(function)
+
+
+def run_revisions(connection: Connection, scripts: ScriptDirectory, metadata: list[MetaData]) -> None:
+    """Run every revision that the database has not had yet."""
+
+    def steps(revision: Any, _: Any) -> Any:
+        return scripts._upgrade_revs("heads", revision)
+
+    environment = EnvironmentContext(Config(), scripts, fn=steps)
+    environment.configure(connection=connection, target_metadata=metadata, fn=steps)
+    with environment.begin_transaction():
+        environment.run_migrations()
 
 
 async def as_owner(owner_url: str, work: Any) -> None:

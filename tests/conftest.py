@@ -14,8 +14,8 @@ import pytest
 
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import provision
+from deploy.embedded.secrets import DATABASES
 from shared import logging
-from shared.events import SERVICES
 from tests.support.broker import delete_queues, find_broker
 from tests.support.testing import Databases, TokenMint
 
@@ -80,7 +80,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 async def databases() -> AsyncIterator[Databases]:
     password = os.environ[PASSWORDS]
-    cloned = Databases(os.environ[PG], os.environ[PREFIX], dict.fromkeys(SERVICES, (password, password)), _provision)
+    cloned = Databases(os.environ[PG], os.environ[PREFIX], dict.fromkeys(DATABASES, (password, password)), _provision)
     yield cloned
     await cloned.drop_all()
 

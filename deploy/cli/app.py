@@ -18,6 +18,17 @@ app.command("deploy.cli.bus:dlq", name="dlq", help="Events that a service could 
 app.command("deploy.cli.bus:outbox", name="outbox", help="Events that wait for the broker's confirm.")
 app.command("deploy.cli.config:app", name="config", help="What is configured, and what is missing.")
 app.command("deploy.cli.doctor:doctor", help="Look at everything that can be wrong, and say what to do.")
+app.command("deploy.cli.backup:backup", help="Back up all databases and files into a folder, the erasure ledger apart.")
+app.command(
+    "deploy.cli.backup:restore",
+    help="Restore a backup; whoever was erased since is erased again before anybody is served.",
+)
+app.command("deploy.cli.backup:drill", help="Try a backup on a PostgreSQL of its own and throw the result away.")
+
+ledger = App(name="ledger", help="The erasure ledger: its chain, and its database.")
+ledger.command("deploy.cli.ledger:verify", help="Recompute the chain and say where it breaks.")
+ledger.command("deploy.cli.ledger:migrate", help="Bring the ledger's database to its newest revision.")
+app.command(ledger)
 
 erasure = App(name="erasure", help="Erasure cases: their state, and every service's answer.")
 erasure.command("deploy.cli.erasure:list_cases", name="list", help="List the cases, the most recent first.")

@@ -103,6 +103,18 @@ class EmbeddedPostgres:
         self._process = self._launch(binaries)
         await self._wait_until_ready()
 
+    async def find(self) -> bool:
+        """Whether a server answers in this folder already, because a suite runs; its port is known then."""
+        if not (self._folder / "port").exists() or not (self._data / "postmaster.pid").exists():
+            return False
+        self.port = int((self._folder / "port").read_text())
+        try:
+            connection = await asyncpg.connect(self.admin_url, timeout=2)
+        except (OSError, asyncpg.PostgresError, TimeoutError):
+            return False
+        await connection.close()
+        return True
+
     async def stop(self) -> None:
         """Fast shutdown: open transactions roll back, everything committed is on disk."""
         if self._process is None or self._process.poll() is not None:

@@ -1,4 +1,4 @@
-"""Databases and roles: per service one database, an owner for migrations and an application role that owns nothing."""
+"""Databases and roles: per service, and for the ledger, one database, an owner and an application role that owns nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +19,11 @@ class Names:
     @classmethod
     def of(cls, service: str, prefix: str = "cowork") -> "Names":
         return cls(f"{prefix}_{service}", f"{prefix}_{service}_owner", f"{prefix}_{service}_app")
+
+    def address(self, passwords: tuple[str, str], port: int, *, owner: bool) -> str:
+        """Return the SQLAlchemy address on this machine; `passwords` are (owner's, application's)."""
+        role, password = (self.owner, passwords[0]) if owner else (self.app, passwords[1])
+        return f"postgresql+asyncpg://{role}:{password}@127.0.0.1:{port}/{self.database}"
 
 
 async def provision(admin_url: str, passwords: Mapping[str, tuple[str, str]], *, prefix: str = "cowork") -> None:

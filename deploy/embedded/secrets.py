@@ -10,11 +10,13 @@ from pathlib import Path
 from shared.events import SERVICES
 
 MODE = 0o600
+# What has a database with an owner and an application role of its own.
+DATABASES = (*SERVICES, "ledger")
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Random per installation. `databases` maps a service to (owner's, application's) password."""
+    """Random per installation. `databases` maps a service, and "ledger", to (owner's, application's) password."""
 
     databases: dict[str, tuple[str, str]]
     clients: dict[str, str]
@@ -34,19 +36,35 @@ def load_or_make(folder: Path, *, name: str = "secrets.json") -> Secrets:
     path = folder / name
     if path.exists():
         known = json.loads(path.read_text())
+        missing = [name for name in DATABASES if name not in known["databases"]]
         known["databases"] = {name: (owner, app) for name, (owner, app) in known["databases"].items()}
+        known["databases"] |= {name: _passwords() for name in missing}
+        if missing:
+            _write(path, Secrets(**known))
         return Secrets(**known)
     folder.mkdir(parents=True, exist_ok=True)
     made = _make()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
+    _write(path, made)
+    return made
+
+
+def _write(path: Path, made: Secrets) -> None:
+    """All or nothing: a half-written file would be the loss of everything that it locks."""
+    half = path.with_suffix(".new")
+    half.unlink(missing_ok=True)
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
     with os.fdopen(descriptor, "w") as file:
         json.dump(asdict(made), file)
-    return made
+    half.replace(path)
+
+
+def _passwords() -> tuple[str, str]:
+    return secrets.token_urlsafe(24), secrets.token_urlsafe(24)
 
 
 def _make() -> Secrets:
     return Secrets(
-        databases={name: (secrets.token_urlsafe(24), secrets.token_urlsafe(24)) for name in SERVICES},
+        databases={name: _passwords() for name in DATABASES},
         clients={name: secrets.token_urlsafe(32) for name in SERVICES},
         digest_keys={name: secrets.token_urlsafe(32) for name in SERVICES},
         key_secret=secrets.token_urlsafe(48),

@@ -13,12 +13,14 @@ from typing import Any
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
+from deploy.backup.gate import refuse_half_restored
 from deploy.embedded.gateway import Gateway, InternalGateway
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import Names, provision
 from deploy.embedded.secrets import Secrets, load_or_make
 from deploy.servers import HttpServer
 from deploy.suite import make_service, make_transport, settings_class, subscriptions
+from services.privacy.ledger.database import upgrade_ledger
 from shared.bus.amqp import BROKER_ERRORS, declare
 from shared.events import SERVICES
 from shared.migrate import ROOT, upgrade
@@ -27,7 +29,8 @@ from shared.settings import ServiceSettings, SuiteSettings
 
 # Seven services; API and worker share each pool. PostgreSQL is sized to it.
 POOL_SIZE = 8
-MAX_CONNECTIONS = len(SERVICES) * (POOL_SIZE + 1) + 10
+# Beside them: the ledger's one, an operator's commands, a backup with a snapshot of every database.
+MAX_CONNECTIONS = len(SERVICES) * (POOL_SIZE + 1) + 25
 
 
 class EmbeddedSuite:
@@ -127,13 +130,15 @@ class EmbeddedSuite:
             await asyncio.sleep(0.01)
 
     async def _prepare_databases(self) -> None:
-        """Provision and migrate, unless the code is the one that did it last time."""
+        """Provision and migrate, unless the code is the one that did it last time. Raises RestoreUnfinished."""
+        await refuse_half_restored(self.postgres.admin_url)
         marker, wanted = self.folder / "schema", _schema_digest()
         if marker.exists() and marker.read_text() == wanted:
             return
         await provision(self.postgres.admin_url, self.secrets.databases)
         for name in SERVICES:
             await upgrade(name, self._address(name, owner=True))
+        await upgrade_ledger(self._address("ledger", owner=True))
         marker.write_text(wanted)
 
     async def _declare_topology(self, suite: SuiteSettings) -> None:
@@ -158,7 +163,10 @@ class EmbeddedSuite:
                 "operator_secret": self.secrets.operator_secret,
                 "client_digests": self.secrets.client_digests(),
             },
-            "privacy": {"ledger_key": self.secrets.ledger_key},
+            "privacy": {
+                "ledger_key": self.secrets.ledger_key,
+                "ledger_url": self._address("ledger", owner=False),
+            },
             "notify": {"outbox_page": True},
         }
         return settings_class(name)(
@@ -171,10 +179,7 @@ class EmbeddedSuite:
         )
 
     def _address(self, name: str, *, owner: bool) -> str:
-        names = Names.of(name)
-        owner_password, app_password = self.secrets.databases[name]
-        role, password = (names.owner, owner_password) if owner else (names.app, app_password)
-        return f"postgresql+asyncpg://{role}:{password}@127.0.0.1:{self.postgres.port}/{names.database}"
+        return Names.of(name).address(self.secrets.databases[name], self.postgres.port, owner=owner)
 
     def memory_bytes(self) -> int:
         """Return the memory of this process and of PostgreSQL once freed memory is given back; shared pages count once (PSS)."""
@@ -197,7 +202,7 @@ def _schema_digest() -> str:
     """What the databases depend on: migrations and marks."""
     patterns: Sequence[str] = (
         "services/*/migrations/*.py", "services/*/models.py", "services/*/models/*.py", "shared/migrations/*.py",
-        "shared/**/*.py",
+        "shared/**/*.py", "services/privacy/ledger/**/*.py",
     )  # fmt: skip
     paths = sorted({path for pattern in patterns for path in ROOT.glob(pattern)})
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()

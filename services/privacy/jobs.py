@@ -1,16 +1,21 @@
 """What privacy does on a schedule."""
 
+import asyncio
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import cast
 
 from prometheus_client import Gauge
+from sqlalchemy import delete, select
 
 from services.privacy.actions import cases
 from services.privacy.exports import collect_waiting
-from services.privacy.ledger import Ledger
+from services.privacy.ledger import Entry, Ledger, open_ledger
+from services.privacy.models import OldLedgerEntry
 from services.privacy.settings import Settings
 from services.privacy.verification import advance_cases
-from shared.db import utc_now
+from shared.db import Database, utc_now
+from shared.events.identity import ContentChoice
 from shared.privacy.retention import tenant_ids
 from shared.schedule import Schedule
 from shared.service import Service
@@ -19,15 +24,18 @@ from shared.telemetry import REGISTRY
 jobs = Schedule()
 OPEN = Gauge("cowork_erasures_open", "Erasure cases that are not completed", registry=REGISTRY)
 OLDEST = Gauge("cowork_erasure_oldest_open_seconds", "Age of the oldest erasure case that is open", registry=REGISTRY)
+# An entry outlives the oldest backup by so much: a restore that takes long still finds it.
+LEDGER_MARGIN = timedelta(days=30)
 
 
 @jobs.every(seconds=1)
 async def advance_open_cases(service: Service) -> None:
-    settings = cast(Settings, service.settings)
-    ledger = Ledger(settings.ledger_key.get_secret_value())
-    redrive_after = timedelta(seconds=settings.redrive_seconds)
-    for tenant_id in await tenant_ids(service.database):
-        await advance_cases(service.database, service.internal, tenant_id, ledger=ledger, redrive_after=redrive_after)
+    redrive_after = timedelta(seconds=_settings(service).redrive_seconds)
+    async with _ledger(service) as ledger:
+        for tenant_id in await tenant_ids(service.database):
+            await advance_cases(
+                service.database, service.internal, tenant_id, ledger=ledger, redrive_after=redrive_after
+            )
 
 
 @jobs.every(seconds=30)
@@ -45,3 +53,38 @@ async def measure_open_cases(service: Service) -> None:
 async def collect_exports(service: Service) -> None:
     for tenant_id in await tenant_ids(service.database, active_only=True):
         await collect_waiting(service.database, service.internal, service.files, tenant_id)
+
+
+@jobs.every(hours=24)
+async def tend_ledger(service: Service) -> None:
+    """Seal where the chain stands and delete the entries that no backup needs any more."""
+    async with _ledger(service) as ledger:
+        while await move_old_entries(service.database, ledger):
+            await asyncio.sleep(0)
+        await ledger.mark()
+        kept = timedelta(days=_settings(service).backup_days) + LEDGER_MARGIN
+        await ledger.prune(before=utc_now() - kept)
+
+
+async def move_old_entries(database: Database, ledger: Ledger, *, limit: int = 500) -> int:
+    """Move entries of this service's own database into the ledger's; return how many. A crash between repeats it."""
+    oldest = select(OldLedgerEntry).order_by(OldLedgerEntry.position).limit(limit)
+    async with database.transaction() as session:
+        old = (await session.scalars(oldest)).all()
+    if not old:
+        return 0
+    # What the person chose was not written down then: erasing too much after a restore is the lesser harm.
+    await ledger.append(*(Entry(one.subject_hmac, one.outcome, ContentChoice.REMOVE, one.erased_at) for one in old))
+    async with database.transaction() as session:
+        moved = OldLedgerEntry.position.in_([one.position for one in old])
+        await session.execute(delete(OldLedgerEntry).where(moved))
+    return len(old)
+
+
+def _ledger(service: Service) -> AbstractAsyncContextManager[Ledger]:
+    settings = _settings(service)
+    return open_ledger(settings.ledger_key.get_secret_value(), settings.ledger_url.get_secret_value())
+
+
+def _settings(service: Service) -> Settings:
+    return cast(Settings, service.settings)

@@ -1,4 +1,4 @@
-"""Policies and their acceptance, consent, requests, exports; erasure cases, their answers and the ledger."""
+"""Policies and their acceptance, consent, requests, exports; erasure cases and their answers."""
 
 from datetime import date, datetime
 from enum import StrEnum
@@ -234,8 +234,8 @@ class Participant(Base):
     registered_at: Mapped[datetime] = mapped_column(server_default=text("now()"), info=not_personal("instant"))
 
 
-class LedgerEntry(Base):
-    """Who was erased, by keyed hash: replayed after a restore, matched by late duplicates. Hashes and enums only."""
+class OldLedgerEntry(Base):
+    """Entries made before the ledger had a database of its own; a job moves them there, the next release drops the table."""
 
     __tablename__ = "ledger"
     __table_args__ = (

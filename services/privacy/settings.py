@@ -12,6 +12,9 @@ class Settings(ServiceSettings):
     ledger_key: SecretStr = Field(
         min_length=32, description="keys the erasure ledger; losing it loses the replay after a restore"
     )
+    ledger_url: SecretStr = Field(
+        description="postgresql+asyncpg:// address of the application role in the ledger's own database"
+    )
     redrive_seconds: int = Field(
         300, ge=1, description="a service that has not answered is asked again after this time"
     )

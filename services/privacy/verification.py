@@ -4,10 +4,12 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from services.privacy.actions import cases
-from services.privacy.ledger import Ledger
+from services.privacy.ledger import Entry, Ledger
 from services.privacy.models import Case, CaseState
+from shared.bus.crash import crash
 from shared.db import Database, utc_now
 from shared.internal import Internal
 from shared.problems import BadGateway, NotFound
@@ -53,5 +55,19 @@ async def _verify(database: Database, internal: Internal, case: Case, ledger: Le
         remaining[service] = int(found["remaining"])
     async with database.transaction(case.tenant_id) as session:
         await cases.note_remaining(session, case.id, remaining)
-        completed = await cases.complete(session, case.id, ledger, now=utc_now())
+        entry = await cases.entry_of(session, case, ledger, now=utc_now())
+    completed = entry is not None and await complete_case(database, case, ledger, entry)
     log.info("erasure.verified", case_id=str(case.id), done=int(completed), count=sum(remaining.values()))
+
+
+async def complete_case(database: Database, case: Case, ledger: Ledger, entry: Entry) -> bool:
+    """Write the ledger, then complete the case: two databases, and between them nothing that could not be done again."""
+    try:
+        await ledger.append(entry)
+    except (DBAPIError, OSError) as error:
+        # The case stays as it is; the next round verifies and tries again, and other cases go on meanwhile.
+        log.error("erasure.ledger_waits", case_id=str(case.id), exc_info=error)
+        return False
+    crash("case.after_ledger")
+    async with database.transaction(case.tenant_id) as session:
+        return await cases.complete(session, case.id, now=utc_now())

@@ -16,14 +16,15 @@ from shared.telemetry import current_traceparent
 # The message being handled, so that what a handler publishes names its cause.
 handling: ContextVar[Envelope | None] = ContextVar("handling", default=None)
 
-# Positions rise in the order of the rows, and each row of the log gets its pointer.
+# Positions rise in the order of the rows, and each row of the log gets its pointer. The epoch is the column's default:
+# a restore raises it there, so that it travels with the schema.
 _WRITE = (
-    "WITH logged AS (INSERT INTO event_log (event_id, tenant_id, type, key, version, epoch, time, data, traceparent,"
-    " causation_id, correlation_id, subject_ids) SELECT event_id, tenant_id, type, key, version, epoch, time, data,"
+    "WITH logged AS (INSERT INTO event_log (event_id, tenant_id, type, key, version, time, data, traceparent,"
+    " causation_id, correlation_id, subject_ids) SELECT event_id, tenant_id, type, key, version, time, data,"
     " traceparent, causation_id, correlation_id, subject_ids FROM ROWS FROM (jsonb_to_recordset($1) AS"
-    " (event_id uuid, tenant_id uuid, type text, key text, version bigint, epoch int, time timestamptz, data jsonb,"
+    " (event_id uuid, tenant_id uuid, type text, key text, version bigint, time timestamptz, data jsonb,"
     " traceparent text, causation_id uuid, correlation_id uuid, subject_ids uuid[])) WITH ORDINALITY"
-    " AS event (event_id, tenant_id, type, key, version, epoch, time, data, traceparent, causation_id, correlation_id,"
+    " AS event (event_id, tenant_id, type, key, version, time, data, traceparent, causation_id, correlation_id,"
     " subject_ids, place) ORDER BY place RETURNING position, key)"
     " INSERT INTO outbox (position, key) SELECT position, key FROM logged"
 )
@@ -33,17 +34,17 @@ class EventTooLarge(ValueError):
     """An event exceeds 256 KiB: it carries content that belongs behind an id."""
 
 
-async def publish(session: AsyncSession, event: Event, *, version: int = 1, epoch: int = 0) -> UUID:
+async def publish(session: AsyncSession, event: Event, *, version: int = 1) -> UUID:
     """Write `event` to the log and the outbox of this transaction; return its id (uuid7).
 
     `version` is the aggregate's version after the change: events of one key are delivered in the order of their
     commits, and copies of state use it to ignore older news. Raises EventTooLarge above 256 KiB.
     """
-    envelopes = await publish_all(session, [(event, version)], epoch=epoch)
+    envelopes = await publish_all(session, [(event, version)])
     return envelopes[0]
 
 
-async def publish_all(session: AsyncSession, events: list[tuple[Event, int]], *, epoch: int = 0) -> list[UUID]:
+async def publish_all(session: AsyncSession, events: list[tuple[Event, int]]) -> list[UUID]:
     """Write several `(event, version)` pairs in order, with one statement; return their ids."""
     if not events:
         return []
@@ -56,7 +57,7 @@ async def publish_all(session: AsyncSession, events: list[tuple[Event, int]], *,
             tenant_id=event.tenant_id,
             key=event.key,
             version=version,
-            epoch=epoch,
+            epoch=0,
             time=utc_now(),
             data=event.model_dump(mode="json"),
             traceparent=current_traceparent(),
@@ -82,7 +83,6 @@ def _log_row(envelope: Envelope, event: Event) -> dict[str, Any]:
         "type": envelope.type,
         "key": envelope.key,
         "version": envelope.version,
-        "epoch": envelope.epoch,
         "time": envelope.time,
         "data": envelope.data,
         "traceparent": envelope.traceparent,

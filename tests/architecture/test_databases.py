@@ -22,7 +22,7 @@ from shared.privacy.tables import OWN_STORES
 # Outside row security, with the reason: they belong to the suite, not to a tenant.
 SUITE_TABLES = {
     "participants": "services that must answer",
-    "ledger": "keyed hashes",
+    "ledger": "keyed hashes on their way to the ledger's own database",
     "signing_keys": "the keys that sign every tenant's tokens",
 }
 

@@ -17,7 +17,12 @@ from shared.events.identity import Role
 from tests.support.testing import ServiceUnderTest, TokenMint
 
 EXAMPLES_PER_ROUTE = 6
-SECRETS = {"key_secret": "k" * 48, "operator_secret": "o" * 24, "ledger_key": "l" * 48}
+SECRETS = {
+    "key_secret": "k" * 48,
+    "operator_secret": "o" * 24,
+    "ledger_key": "l" * 48,
+    "ledger_url": "postgresql+asyncpg://nobody@127.0.0.1:9/nothing",
+}
 
 
 @pytest.fixture(scope="module", params=SERVICES)

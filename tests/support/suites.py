@@ -20,6 +20,7 @@ from deploy.embedded.provision import Names, provision
 from deploy.embedded.secrets import load_or_make
 from deploy.embedded.suite import EmbeddedSuite
 from services.notify.api import outbox_token
+from services.privacy.ledger.database import upgrade_ledger
 from shared.events import SERVICES
 from shared.migrate import upgrade
 from tests.support.broker import delete_queues
@@ -51,8 +52,7 @@ class Suite:
 
     def app_url(self, service: str) -> str:
         """The address that a service itself uses."""
-        names, password = Names.of(service), self.secrets.databases[service][1]
-        return f"postgresql+asyncpg://{names.app}:{password}@127.0.0.1:{self.postgres.port}/{names.database}"
+        return Names.of(service).address(self.secrets.databases[service], self.postgres.port, owner=False)
 
     def owner_url(self, service: str) -> str:
         """The address that its migrations use."""
@@ -89,13 +89,18 @@ class Suite:
         return b"".join(path.read_bytes() for path in (self.folder / "files").rglob("*") if path.is_file())
 
 
+def embedded_suite(folder: Path, postbox: Postbox) -> EmbeddedSuite:
+    """Return the suite of a data folder, not started: mails go to the postbox, nothing waits for a disk."""
+    overrides = {**FAST, "notify": {**FAST["notify"], "smtp_port": postbox.port}}
+    return EmbeddedSuite(folder, port=0, durable=False, overrides=overrides)
+
+
 class Embedded(Suite):
     """One process, local transport."""
 
     def __init__(self, folder: Path, postbox: Postbox) -> None:
         super().__init__(folder, postbox)
-        overrides = {**FAST, "notify": {**FAST["notify"], "smtp_port": postbox.port}}
-        self.suite = EmbeddedSuite(folder, port=0, durable=False, overrides=overrides)
+        self.suite = embedded_suite(folder, postbox)
         self.postgres = self.suite.postgres
 
     def base_url(self, service: str) -> str:
@@ -171,6 +176,7 @@ class Processes(Suite):
         await provision(self.postgres.admin_url, self.secrets.databases)
         for name in SERVICES:
             await upgrade(name, self._address(name, owner=True))
+        await upgrade_ledger(self._address("ledger", owner=True))
         await asyncio.to_thread(self.declare_topology)
         for name in SERVICES:
             await self.start_service(name, wait=False)
@@ -182,7 +188,7 @@ class Processes(Suite):
         subprocess.run(command, env=self.environment_of("identity"), check=True, capture_output=True)
 
     async def stop(self) -> None:
-        stuck = await self._stop_processes()
+        stuck = await self.stop_processes()
         await delete_queues(self._amqp_url, self.namespace, SERVICES)
         if not self._is_guest:
             await self.postgres.stop()
@@ -190,7 +196,7 @@ class Processes(Suite):
         if stuck:
             raise RuntimeError(f"did not stop within {STOP_SECONDS} s: {stuck}")
 
-    async def _stop_processes(self) -> list[str]:
+    async def stop_processes(self) -> list[str]:
         """Stop every process in order; return those that had to be killed."""
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
@@ -201,6 +207,7 @@ class Processes(Suite):
             except subprocess.TimeoutExpired:
                 stuck.append(f"{name} {role}")
                 process.kill()
+        self._running.clear()
         return stuck
 
     async def start_service(self, name: str, *, role: str | None = None, wait: bool = True, **variables: str) -> None:
@@ -263,9 +270,7 @@ class Processes(Suite):
         raise RuntimeError(f"{name} does not become ready")
 
     def _address(self, name: str, *, owner: bool) -> str:
-        names, (owner_password, app_password) = Names.of(name), self.secrets.databases[name]
-        role, password = (names.owner, owner_password) if owner else (names.app, app_password)
-        return f"postgresql+asyncpg://{role}:{password}@127.0.0.1:{self.postgres.port}/{names.database}"
+        return Names.of(name).address(self.secrets.databases[name], self.postgres.port, owner=owner)
 
     def environment_of(self, name: str) -> dict[str, str]:
         """Return the whole environment of a service's processes, as an operator would configure them."""
@@ -279,6 +284,7 @@ class Processes(Suite):
             "OPERATOR_SECRET": self.secrets.operator_secret,
             "CLIENT_DIGESTS": json.dumps(self.secrets.client_digests()),
             "LEDGER_KEY": self.secrets.ledger_key,
+            "LEDGER_URL": self._address("ledger", owner=False),
             "REDRIVE_SECONDS": "2",
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(self.postbox.port),

@@ -13,6 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select, text
 
+from services.privacy.ledger.database import upgrade_ledger
 from shared.auth import ALGORITHM, AUDIENCE, ISSUER
 from shared.bus import Consumers, Envelope, Event
 from shared.bus.inbox import Inbox, Outcome
@@ -52,7 +53,7 @@ class Databases:
         self._made: list[str] = []
 
     async def clone(self, service: str) -> DatabaseUrls:
-        """Return a fresh migrated database of `service`."""
+        """Return a fresh migrated database of `service`, or of the ledger."""
         template, owner, app = (f"{self._prefix}_{service}{part}" for part in ("", "_owner", "_app"))
         admin = await asyncpg.connect(self._admin_url)
         try:
@@ -79,7 +80,7 @@ class Databases:
 
     async def _make_template(self, service: str, urls: DatabaseUrls) -> None:
         await self._provision(self._admin_url, {service: self._passwords[service]}, self._prefix)
-        await upgrade(service, urls.owner)
+        await (upgrade_ledger(urls.owner) if service == "ledger" else upgrade(service, urls.owner))
 
     def _urls(self, database: str, service: str) -> DatabaseUrls:
         place = self._admin_url.rsplit("@", 1)[1].rsplit("/", 1)[0]
@@ -240,7 +241,13 @@ def _client(app: Any, base_url: str) -> httpx.AsyncClient:
 
 
 async def receive(
-    database: Database, consumers: Consumers, event: Event, *, version: int = 1, event_id: UUID | None = None
+    database: Database,
+    consumers: Consumers,
+    event: Event,
+    *,
+    version: int = 1,
+    epoch: int = 0,
+    event_id: UUID | None = None,
 ) -> Outcome:
     """Run an event through the inbox of `consumers`, as one delivery."""
     envelope = Envelope(
@@ -249,7 +256,7 @@ async def receive(
         tenant_id=event.tenant_id,
         key=event.key,
         version=version,
-        epoch=0,
+        epoch=epoch,
         time=utc_now(),
         data=event.model_dump(mode="json"),
     )

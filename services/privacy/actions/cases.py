@@ -12,13 +12,16 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.privacy.errors import CaseNotFound
-from services.privacy.ledger import Ledger
+from services.privacy.ledger import Entry, Ledger
+from services.privacy.ledger.chain import digest_of
 from services.privacy.models import OPEN_STATES, Answer, Case, CaseState, Participant
 from shared.bus import publish
 from shared.db import fetch, tenant_of, wake_after_commit
 from shared.events import SERVICES
 from shared.events.erasure import Outcome, Receipt, TenantErased
+from shared.events.identity import ContentChoice
 from shared.events.privacy import CaseCompleted, CaseOutcome, ErasureRedriven
+from shared.privacy.tables import erasures
 
 # Days after which an open case is reported to the data protection officer again.
 ESCALATIONS = (1, 3, 7, 14, 21, 28)
@@ -166,25 +169,33 @@ async def note_remaining(session: AsyncSession, case_id: UUID, remaining: dict[s
         await session.execute(update(Case).where(Case.id == case_id).values(state=CaseState.REMEDIATING))
 
 
-async def complete(session: AsyncSession, case_id: UUID, ledger: Ledger, *, now: datetime) -> bool:
+async def entry_of(session: AsyncSession, case: Case, ledger: Ledger, *, now: datetime) -> Entry | None:
+    """Return what the ledger is to say of a case that can be completed now; None when an answer is not settled and clean."""
+    outcome = await _outcome_of(session, case.id)
+    if outcome is None:
+        return None
+    manifests = select(Answer.service, Answer.manifest_digest).where(Answer.case_id == case.id)
+    chosen = await session.scalar(select(erasures.c.content).where(erasures.c.case_id == case.id))
+    return Entry(
+        subject_hmac=ledger.digest(case.tenant_id, case.account_id or case.tenant_id),
+        outcome=outcome,
+        content=ContentChoice(chosen or ContentChoice.REMOVE),
+        erased_at=now,
+        manifests_digest=digest_of((await session.execute(manifests)).tuples()),
+    )
+
+
+async def complete(session: AsyncSession, case_id: UUID, *, now: datetime) -> bool:
     """Complete a case whose every answer is settled and verified clean; False when it is not (or was already).
 
-    Writes the ledger, publishes CaseCompleted, and forgets the account id.
+    The ledger has its entry by then. Publishes CaseCompleted and forgets the account id.
     """
     case = await session.get(Case, case_id, with_for_update=True)
     if case is None or case.completed_at is not None:
         return False
-    unsettled = exists().where(
-        Answer.case_id == case_id,
-        Answer.outcome.is_(None) | Answer.outcome.not_in(SETTLED) | Answer.remaining.is_(None) | (Answer.remaining > 0),
-    )
-    if await session.scalar(select(unsettled)):
+    outcome = await _outcome_of(session, case_id)
+    if outcome is None:
         return False
-    retains = exists().where(Answer.case_id == case_id, func.jsonb_array_length(Answer.retained) > 0)
-    has_retained = bool(await session.scalar(select(retains)))
-    outcome = CaseOutcome.COMPLETED_WITH_RETENTION if has_retained else CaseOutcome.COMPLETED
-    subject_id = case.account_id or case.tenant_id
-    await ledger.append(session, case.tenant_id, subject_id, outcome=outcome, erased_at=now)
     case.state = CaseState(outcome.value)
     case.completed_at = now
     case.account_id = None
@@ -193,3 +204,15 @@ async def complete(session: AsyncSession, case_id: UUID, ledger: Ledger, *, now:
     completed = CaseCompleted(tenant_id=case.tenant_id, case_id=case_id, outcome=outcome)
     await publish(session, completed, version=case.version)
     return True
+
+
+async def _outcome_of(session: AsyncSession, case_id: UUID) -> CaseOutcome | None:
+    unsettled = exists().where(
+        Answer.case_id == case_id,
+        Answer.outcome.is_(None) | Answer.outcome.not_in(SETTLED) | Answer.remaining.is_(None) | (Answer.remaining > 0),
+    )
+    if await session.scalar(select(unsettled)):
+        return None
+    retains = exists().where(Answer.case_id == case_id, func.jsonb_array_length(Answer.retained) > 0)
+    has_retained = bool(await session.scalar(select(retains)))
+    return CaseOutcome.COMPLETED_WITH_RETENTION if has_retained else CaseOutcome.COMPLETED

@@ -1,0 +1,39 @@
+"""A restore drill: the backup restored on a PostgreSQL of its own, the live ledger replayed, and everything thrown away."""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.backup.places import LEDGER, Place
+from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.embedded.provision import Names, provision
+from shared.events import SERVICES
+
+
+@asynccontextmanager
+async def scratch_place(live: Place) -> AsyncIterator[Place]:
+    """Yield an empty place beside a live one: its own databases and files, the live one's ledger and key, no broker."""
+    folder = _make_folder()
+    postgres = EmbeddedPostgres(folder / "postgres", durable=False)
+    passwords = {name: (secrets.token_urlsafe(24), secrets.token_urlsafe(24)) for name in SERVICES}
+    try:
+        await postgres.start()
+        await provision(postgres.admin_url, passwords)
+        owners = {name: Names.of(name).address(passwords[name], postgres.port, owner=True) for name in SERVICES}
+        owners[LEDGER] = live.owners[LEDGER]
+        yield replace(live, owners=owners, files_url=(folder / "files").as_uri(), amqp_url=None, folder=None)
+    finally:
+        await postgres.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(postgres.folder, ignore_errors=True)
+
+
+def _make_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="cowork-drill-"))
+    # PostgreSQL's user, where we are root, has to pass; what it makes inside is its own.
+    folder.chmod(0o711)
+    return folder

@@ -1,0 +1,151 @@
+"""`cowork backup|restore|drill`: everything that an installation holds into a folder, and back without those who are erased."""
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import asyncpg
+import uvloop
+from cyclopts import Parameter
+from rich.console import Console
+from sqlalchemy.exc import DBAPIError
+
+from deploy.backup.broker import BrokerAway
+from deploy.backup.drill import scratch_place
+from deploy.backup.kept import AboveRowSecurity
+from deploy.backup.ledger import NoLedger
+from deploy.backup.making import NotEmpty, make_backup
+from deploy.backup.manifest import Damaged, NoBackup
+from deploy.backup.places import LEDGER, NotConfigured, Place, open_place
+from deploy.backup.restoring import LiveTarget, Plan, StillThere, carry_out, plan_restore
+from deploy.backup.tools import ToolFailed
+from deploy.cli.connections import DEFAULT_FOLDER, Folder
+from deploy.embedded.postgres import PostgresError
+from services.privacy.ledger import ChainBroken
+from shared import logging
+
+console = Console(stderr=True, highlight=False)
+AsJson = Annotated[bool, Parameter(name="--json", help="machine-readable summary")]
+LedgerFolder = Annotated[Path | None, Parameter(help="folder of the newest ledger dump, where the live one is lost")]
+REFUSALS = (
+    AboveRowSecurity, BrokerAway, ChainBroken, Damaged, LiveTarget, NoLedger, NotEmpty, PostgresError, StillThere, ToolFailed,
+)  # fmt: skip
+
+
+def backup(folder: Path, *, data: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> int:
+    """Back up all databases and files into a new folder, while the suite runs or not; 3 when the ledger is not whole.
+
+    The ledger goes to FOLDER/ledger: keep it, and the secrets, in another place than the rest.
+    """
+    return _finish(_backup, folder, data, as_json=as_json)
+
+
+def restore(
+    folder: Path,
+    *,
+    ledger: LedgerFolder = None,
+    replace: Annotated[bool, Parameter(help="put the backup in the place of the data that is there")] = False,
+    dry_run: Annotated[bool, Parameter(help="check everything and say what would be done")] = False,
+    yes: bool = False,
+    data: Folder = DEFAULT_FOLDER,
+    as_json: AsJson = False,
+) -> int:
+    """Restore a backup into a suite that is stopped, and erase again who was erased since it was made.
+
+    Nobody can connect before the last check has passed; an interrupted restore is simply run again. On a new machine,
+    put the installation's secrets.json into the data folder first.
+    """
+
+    async def work(place: Place) -> tuple[dict[str, Any], int]:
+        plan = await plan_restore(place, folder, ledger=ledger, replace=replace)
+        if dry_run:
+            return _planned(plan), 0
+        if plan.holding and not yes and not _agreed(plan):
+            return {"restored": False}, 1
+        with console.status("") as status:
+            done = await carry_out(place, plan, kind="restore", say=status.update)
+        if place.folder is not None:
+            # The demo space is not made again beside what was restored.
+            (place.folder / "seeded").touch()
+        if place.amqp_url is None:
+            console.print("no COWORK_AMQP_URL: if a broker carries the events, empty its queues before anybody starts")
+        return asdict(done), 0
+
+    return _finish(lambda place, _: work(place), folder, data, as_json=as_json)
+
+
+def drill(folder: Path, *, data: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> int:
+    """Try a backup: restore it on a PostgreSQL of its own, replay the live ledger, scan, and throw everything away."""
+    return _finish(_drill, folder, data, as_json=as_json)
+
+
+async def _backup(place: Place, folder: Path) -> tuple[dict[str, Any], int]:
+    with console.status("") as status:
+        made = await make_backup(place, folder, say=status.update)
+    if made.ledger_problem:
+        console.print(f"[red]the backup is made, but[/] {made.ledger_problem}")
+    console.print(f"keep {folder / LEDGER} and the secrets apart from the rest: a restore needs the newest of both")
+    return asdict(made), 3 if made.ledger_problem else 0
+
+
+async def _drill(place: Place, folder: Path) -> tuple[dict[str, Any], int]:
+    with console.status("starting a PostgreSQL") as status:
+        async with scratch_place(place) as scratch:
+            plan = await plan_restore(scratch, folder, ledger=None, replace=False)
+            return asdict(await carry_out(scratch, plan, kind="drill", say=status.update)), 0
+
+
+def _planned(plan: Plan) -> dict[str, Any]:
+    return {
+        "made_at": plan.manifest.made_at.isoformat(),
+        "databases": len(plan.manifest.services),
+        "files": sum(state.files for state in plan.manifest.services.values()),
+        "replaces": list(plan.holding),
+        "ledger": "the live one" if plan.ledger.dump is None else str(plan.ledger.dump),
+        "queued": plan.queued,
+    }
+
+
+def _agreed(plan: Plan) -> bool:
+    if not sys.stdin.isatty():
+        console.print("this replaces what is there: say --yes")
+        return False
+    console.print(f"This replaces the data of {', '.join(plan.holding)} by what it was at {plan.manifest.made_at}.")
+    return input("Go on? [y/N] ").strip().lower() == "y"
+
+
+Work = Callable[[Place, Path], Awaitable[tuple[dict[str, Any], int]]]
+
+
+def _finish(work: Work, folder: Path, data: Path, *, as_json: bool) -> int:
+    """Run a command in its place and print its summary; return the exit code."""
+    logging.configure("cowork", level="WARNING")
+
+    async def run() -> tuple[dict[str, Any], int]:
+        async with open_place(data) as place:
+            return await work(place, folder)
+
+    try:
+        summary, code = uvloop.run(run())
+    except NotConfigured as error:
+        console.print(f"[red]not configured:[/] {error}")
+        return 2
+    except NoBackup as error:
+        console.print(str(error))
+        return 4
+    except REFUSALS as error:
+        console.print(f"[red]{type(error).__name__}:[/] {error}")
+        return 1
+    except (asyncpg.PostgresError, DBAPIError, OSError) as error:
+        # A database's own words may quote rows.
+        cause = getattr(error, "orig", None) or error
+        console.print(f"[red]a database does not answer as it should:[/] {type(cause).__name__}")
+        return 1
+    if as_json:
+        sys.stdout.write(json.dumps(summary) + "\n")
+    else:
+        sys.stdout.writelines(f"{name:16} {value}\n" for name, value in summary.items() if value is not None)
+    return code

@@ -1,0 +1,71 @@
+"""`cowork ledger verify|migrate`: the erasure ledger's chain, and its database's schema."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvloop
+from cyclopts import Parameter
+from pydantic import ValidationError
+from rich.console import Console
+
+from deploy.backup.ledger import ledger_of
+from deploy.backup.places import LEDGER, NotConfigured, Place, open_place
+from deploy.cli.connections import DEFAULT_FOLDER, Folder
+from services.privacy.ledger import ChainBroken
+from services.privacy.ledger.database import ledger_differences, upgrade_ledger
+from shared.settings import OwnerSettings
+
+console = Console(stderr=True, highlight=False)
+
+
+def verify(
+    *,
+    data: Folder = DEFAULT_FOLDER,
+    as_json: Annotated[bool, Parameter(name="--json", help="machine-readable")] = False,
+) -> int:
+    """Recompute the ledger's chain; 1 when it breaks, with the position where it does."""
+    try:
+        found = uvloop.run(_verify(data))
+    except NotConfigured as error:
+        console.print(f"[red]not configured:[/] {error}")
+        return 2
+    if as_json:
+        sys.stdout.write(json.dumps(found) + "\n")
+    elif found["breaks_at"] is None:
+        sys.stdout.write(f"whole: {found['entries']} entries\n")
+    else:
+        sys.stdout.write(f"the chain breaks at position {found['breaks_at']}\n")
+    return 0 if found["breaks_at"] is None else 1
+
+
+def migrate(*, check: bool = False) -> int:
+    """Bring the ledger's database (COWORK_LEDGER_OWNER_URL) to its newest revision; `--check`: only say whether it is."""
+    try:
+        address = OwnerSettings.of(LEDGER).owner_url.get_secret_value()
+    except ValidationError:
+        console.print("[red]COWORK_LEDGER_OWNER_URL is not set[/]")
+        return 2
+    if check:
+        different = uvloop.run(ledger_differences(address))
+        console.print(f"ledger: {'current' if not different else f'{len(different)} differences'}")
+        return 1 if different else 0
+    uvloop.run(upgrade_ledger(address))
+    console.print("ledger: migrated")
+    return 0
+
+
+async def _verify(folder: Path) -> dict[str, Any]:
+    async with open_place(folder) as place:
+        return await _state(place)
+
+
+async def _state(place: Place) -> dict[str, Any]:
+    ledger = ledger_of(place)
+    try:
+        return {"entries": await ledger.verify(), "breaks_at": None}
+    except ChainBroken as error:
+        return {"entries": None, "breaks_at": error.position}
+    finally:
+        await ledger.close()

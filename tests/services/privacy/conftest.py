@@ -1,0 +1,98 @@
+"""An office: Dora is the data protection officer; Ada and Nora are members. And the erasure ledger, in its own database."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.privacy.actions import cases
+from services.privacy.app import create_service
+from services.privacy.ledger import Entry, Ledger
+from services.privacy.settings import Settings
+from services.privacy.verification import complete_case
+from shared.db import utc_now
+from shared.events import SERVICES
+from shared.events.erasure import RECEIPTS, Outcome
+from shared.events.identity import AccountDeactivated, ContentChoice, DeactivationReason, Role
+from tests.support.testing import DatabaseUrls, Person, ServiceUnderTest
+
+KEY = "l" * 48
+
+
+@pytest.fixture(scope="session")
+async def ledger_urls(databases: Any) -> DatabaseUrls:
+    urls: DatabaseUrls = await databases.clone("ledger")
+    return urls
+
+
+@pytest.fixture(scope="session")
+async def privacy(start: Any, ledger_urls: DatabaseUrls) -> ServiceUnderTest:
+    more = {"ledger_key": KEY, "ledger_url": ledger_urls.app, "redrive_seconds": 1}
+    under_test: ServiceUnderTest = await start("privacy", create_service, Settings, **more)
+    return under_test
+
+
+@dataclass
+class Office:
+    privacy: ServiceUnderTest
+    ledger: Ledger
+    tenant: UUID
+    slug: str
+    dora: Person
+    ada: Person
+    nora: Person
+
+    async def command(self, account_id: UUID, content: ContentChoice = ContentChoice.REMOVE) -> UUID:
+        """Nora is deactivated: identity's event opens a case."""
+        case_id = uuid4()
+        reason = DeactivationReason.OWN_REQUEST
+        event = AccountDeactivated(
+            tenant_id=self.tenant, account_id=account_id, case_id=case_id, reason=reason, content=content
+        )
+        await self.privacy.receive(event)
+        return case_id
+
+    async def answer(self, case_id: UUID, service: str, outcome: Outcome = Outcome.DONE, **more: Any) -> None:
+        receipt = RECEIPTS[service][0](
+            tenant_id=self.tenant, case_id=case_id, account_id=self.nora.account_id, manifest_digest="sha256:x",
+            outcome=outcome, **more,
+        )  # fmt: skip
+        await self.privacy.receive(receipt)
+
+    async def answered(self, content: ContentChoice = ContentChoice.REMOVE) -> UUID:
+        """Nora is deactivated and every service has answered."""
+        case_id = await self.command(self.nora.account_id, content)
+        for service in SERVICES:
+            await self.answer(case_id, service)
+        return case_id
+
+    async def case(self, case_id: UUID) -> Any:
+        return (await self.privacy.public.get(f"/cases/{case_id}")).json()
+
+    async def entry(self, case_id: UUID, **found: int) -> Entry | None:
+        """Note what verifications found (0 where nothing is said); return what the ledger is to say."""
+        async with self.privacy.database.transaction(self.tenant) as session:
+            await cases.note_remaining(session, case_id, {name: found.get(name, 0) for name in SERVICES})
+            case = await cases.get_case(session, case_id)
+            return await cases.entry_of(session, case, self.ledger, now=utc_now())
+
+    async def verified(self, case_id: UUID, *, ledger: Ledger | None = None, **found: int) -> bool:
+        """Note what verifications found and try to complete, as the job does."""
+        entry = await self.entry(case_id, **found)
+        if entry is None:
+            return False
+        async with self.privacy.database.transaction(self.tenant) as session:
+            case = await cases.get_case(session, case_id)
+        return await complete_case(self.privacy.database, case, ledger or self.ledger, entry)
+
+
+@pytest.fixture
+async def office(privacy: ServiceUnderTest, ledger_urls: DatabaseUrls) -> AsyncIterator[Office]:
+    slug = f"office-{uuid4().hex[:8]}"
+    tenant = await privacy.tenant(slug=slug)
+    ledger = Ledger(KEY, ledger_urls.app)
+    people = privacy.person(tenant, Role.DPO), privacy.person(tenant), privacy.person(tenant)
+    yield Office(privacy, ledger, tenant, slug, *people)
+    await ledger.close()
