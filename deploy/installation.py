@@ -94,6 +94,9 @@ def _contents(made: Secrets, servers: Servers) -> dict[str, str]:
         files |= {f"{service}/{name}": value for name, value in own.items()}
         files[f"{service}/COWORK_AMQP_URL"] = _amqp_url(service, servers)
         files |= {f"{service}-owner/{name}": value for name, value in owner.items()}
+    ledger = Names.of("ledger")
+    ledger_owner = _database_url(ledger.owner, made.databases["ledger"][0], servers.postgres, ledger.database)
+    everything["COWORK_LEDGER_OWNER_URL"] = files["ledger-owner/COWORK_LEDGER_OWNER_URL"] = ledger_owner
     everything["COWORK_AMQP_URL"] = _amqp_url(OPERATOR, servers)
     everything["COWORK_ADMIN_URL"] = f"postgresql://postgres:{servers.postgres_password}@{servers.postgres}/postgres"
     everything["COWORK_DATABASES"] = json.dumps(made.databases)
@@ -122,6 +125,10 @@ def _of_service(service: str, made: Secrets, servers: Servers) -> tuple[dict[str
         own[f"{prefix}CLIENT_DIGESTS"] = json.dumps(made.client_digests())
     if service == "privacy":
         own[f"{prefix}LEDGER_KEY"] = made.ledger_key
+        ledger = Names.of("ledger")
+        own[f"{prefix}LEDGER_URL"] = _database_url(
+            ledger.app, made.databases["ledger"][1], servers.postgres, ledger.database
+        )
     return own, {f"{prefix}OWNER_URL": _database_url(names.owner, owner_password, servers.postgres, names.database)}
 
 

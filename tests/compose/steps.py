@@ -19,7 +19,7 @@ DONE_SECONDS = 120
 # An image in all, and the official base that it is meant for.
 SMALL_MB, OFFICIAL_MB = 250, 122
 # What has ended by itself, and what a demonstration shows on loopback beside the gateway.
-JOBS = ("provision", "topology", "demo", *(f"{service}-migrate" for service in SERVICES))
+JOBS = ("provision", "topology", "demo", "ledger-migrate", *(f"{service}-migrate" for service in SERVICES))
 PUBLISHED = ("gateway", "mailbox")
 
 

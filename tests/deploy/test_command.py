@@ -83,6 +83,8 @@ import deploy.suite
 from deploy.cli import app, bus, config, init, serve
 from shared.migrate import metadata_of
 importlib.import_module(f"services.{service}.app")
+if service == "privacy":
+    importlib.import_module("deploy.cli.ledger")
 deploy.suite.settings_class(service), metadata_of(service), deploy.suite.subscriptions()
 print(*{name.split(".")[1] for name in sys.modules if name.startswith("services.")})
 """
