@@ -98,6 +98,8 @@ def _contents(made: Secrets, servers: Servers) -> dict[str, str]:
     ledger_owner = _database_url(ledger.owner, made.databases["ledger"][0], servers.postgres, ledger.database)
     everything["COWORK_LEDGER_OWNER_URL"] = files["ledger-owner/COWORK_LEDGER_OWNER_URL"] = ledger_owner
     everything["COWORK_AMQP_URL"] = _amqp_url(OPERATOR, servers)
+    management = f"http://{OPERATOR}:{servers.broker_passwords[OPERATOR]}@{servers.rabbitmq.split(':')[0]}:15672"
+    everything["COWORK_RABBITMQ_MANAGEMENT_URL"] = management
     everything["COWORK_ADMIN_URL"] = f"postgresql://postgres:{servers.postgres_password}@{servers.postgres}/postgres"
     everything["COWORK_DATABASES"] = json.dumps(made.databases)
     everything["COWORK_DEMO_PASSWORD"] = made.demo_password

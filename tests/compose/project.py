@@ -19,7 +19,7 @@ from tests.compose.engine import Engine
 from tests.support.ports import free_port
 
 # What an operator's clone has, without what this one's tests have left.
-PARTS = ("services", "shared", "deploy", "requirements", "cowork", "Makefile")
+PARTS = ("services", "shared", "deploy", "requirements", "cowork", "Makefile", ".dockerignore")
 FILES = ("compose.yaml",)
 TLS_FILES = ("compose.yaml", "compose.tls.yaml")
 WAIT_SECONDS = 240
