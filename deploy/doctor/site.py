@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 
 from pydantic import Field, SecretStr, ValidationError
@@ -18,13 +18,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.doctor.findings import Finding, failed
+from deploy.embedded.secrets import DATABASES
 from deploy.embedded.suite import EmbeddedSuite
 from deploy.suite import settings_class
+from services.privacy.settings import Settings as PrivacySettings
 from shared.db import LOST, Database
 from shared.events import SERVICES
 from shared.settings import FileSettings, OwnerSettings, ServiceSettings, SuiteSettings
 
 T = TypeVar("T")
+LEDGER = "ledger"
 CONNECT_SECONDS = 5.0
 # What PostgreSQL says to whom it does not let in, by SQLSTATE.
 _REFUSALS = {"28P01": "refused", "28000": "refused", "42501": "refused", "3D000": "missing", "53300": "full"}
@@ -49,9 +52,9 @@ class DoctorSettings(FileSettings):
 
 @dataclass
 class Site:
-    """What is configured, and one connection to each service's database; close it in the end.
+    """What is configured, and one connection to each database; close it in the end.
 
-    `services` and `owners` hold what is whole: a service that is not configured is in `faults` instead.
+    `services` and `owners` (with "ledger") hold what is whole: what is not configured is in `faults` instead.
     """
 
     folder: Path | None
@@ -81,6 +84,10 @@ class Site:
             raise NotChecked("unconfigured")
         return self.services[name]
 
+    def ledger_address(self) -> str:
+        """Return the application role's address of the ledger's own database. Raises NotChecked."""
+        return cast(PrivacySettings, self.get_service("privacy")).ledger_url.get_secret_value()
+
     def get_amqp_url(self) -> str | None:
         """Return RabbitMQ's address, None for the local transport. Raises NotChecked."""
         url = self.get_suite().amqp_url
@@ -89,10 +96,10 @@ class Site:
         return url.get_secret_value() if url else None
 
     async def why_unreachable(self, service: str) -> str | None:
-        """Try a service's database once for all checks; return None, "silent", "refused", "missing" or "full"."""
-        self.get_service(service)
+        """Try a service's database, or the ledger's, once for all checks: None, "silent", "refused", "missing" or "full"."""
+        address = self._address(service)
         if service not in self._reached:
-            self._reached[service] = asyncio.create_task(self._reach(service))
+            self._reached[service] = asyncio.create_task(self._reach(service, address))
         return await asyncio.shield(self._reached[service])
 
     async def database(self, service: str) -> Database:
@@ -116,9 +123,11 @@ class Site:
         for database in self._databases.values():
             await database.close()
 
-    async def _reach(self, service: str) -> str | None:
-        url = self.services[service].database_url.get_secret_value()
-        database = self._databases[service] = Database(url, pool_size=1, application_name="cowork-doctor")
+    def _address(self, service: str) -> str:
+        return self.ledger_address() if service == LEDGER else self.get_service(service).database_url.get_secret_value()
+
+    async def _reach(self, service: str, address: str) -> str | None:
+        database = self._databases[service] = Database(address, pool_size=1, application_name="cowork-doctor")
         try:
             async with asyncio.timeout(CONNECT_SECONDS), database.transaction() as session:
                 await session.execute(text("SELECT 1"))
@@ -143,6 +152,7 @@ def survey(folder: Path) -> Site:
         settings = _read(name, partial(settings_class(name), suite=unchecked), faults)
         if settings is not None:
             services[name] = settings
+    for name in DATABASES:
         owner = _read(name, partial(OwnerSettings.of, name), [])
         if owner is not None:
             owners[name] = owner.owner_url.get_secret_value()
