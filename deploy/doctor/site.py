@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.doctor.findings import Finding, failed
+from deploy.embedded.postgres import PostgresError
 from deploy.embedded.secrets import DATABASES
 from deploy.embedded.suite import EmbeddedSuite
 from deploy.suite import settings_class
@@ -142,8 +143,7 @@ def survey(folder: Path) -> Site:
     faults: list[Finding] = []
     doctor = _read("", DoctorSettings, faults) or DoctorSettings.model_construct()
     if (folder / "secrets.json").exists():
-        found = EmbeddedSuite(folder, amqp_url=os.environ.get("COWORK_AMQP_URL"))
-        return Site(folder, *found.configuration(), doctor, faults)
+        return _embedded(folder, doctor, faults)
     suite = _read("", SuiteSettings, faults)
     services: dict[str, ServiceSettings] = {}
     owners: dict[str, str] = {}
@@ -157,6 +157,16 @@ def survey(folder: Path) -> Site:
         if owner is not None:
             owners[name] = owner.owner_url.get_secret_value()
     return Site(None, suite, services, owners, doctor, faults)
+
+
+def _embedded(folder: Path, doctor: DoctorSettings, faults: list[Finding]) -> Site:
+    try:
+        found = EmbeddedSuite(folder, amqp_url=os.environ.get("COWORK_AMQP_URL"))
+        return Site(folder, *found.configuration(), doctor, faults)
+    except (OSError, ValueError, TypeError, LookupError, PostgresError):
+        # Half a file, or one of another version: whatever it says must not be quoted.
+        faults.append(failed("unreadable", path=str(folder / "secrets.json")))
+        return Site(folder, None, {}, {}, doctor, faults)
 
 
 def _read(service: str, make: Callable[[], T], faults: list[Finding]) -> T | None:
