@@ -12,12 +12,12 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from sqlalchemy import make_url
 
 from deploy.doctor.checks import CHECKS
 from deploy.doctor.findings import EXIT_CODES, Report
 from shared.migrate import ROOT
 from tests.support.ports import free_port
-from tests.support.suites import Names
 
 SCHEMA = ROOT / "docs" / "doctor.schema.json"
 GOOD = "Qx7vR2mZ9kLpW4sT8yBnJ6hF3dGcA5eU"
@@ -150,10 +150,10 @@ async def test_a_database_that_does_not_answer_is_said_once(patient: Any, proble
 
 async def test_a_wrong_password_and_a_database_that_is_not_there_are_told_apart(patient: Any, problems: Any) -> None:
     right = patient.suite.app_url("feed")
-    names_of, password = Names.of("feed"), patient.suite.secrets.databases["feed"][1]
+    password = patient.suite.secrets.databases["feed"][1]
     wrong = right.replace(password, GOOD)
     assert "databases.refused" in problems(await patient.examine("databases", COWORK_FEED_DATABASE_URL=wrong))
-    absent = right.replace(f"/{names_of.database}", "/cowork_nothing")
+    absent = make_url(right).set(database="cowork_nothing").render_as_string(hide_password=False)
     found = problems(await patient.examine("databases", COWORK_FEED_DATABASE_URL=absent))
     assert "cowork migrate feed" in found["databases.missing"].remedy
 
