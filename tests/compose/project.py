@@ -69,6 +69,8 @@ class Project:
         environment = {
             **self.engine.environment,
             "COWORK_BUILD_NETWORK": "host",
+            # One after the other, the images share what they have in common also where the builder is an old one.
+            "COMPOSE_PARALLEL_LIMIT": "1",
             "COWORK_LISTEN": f"127.0.0.1:{self.port}",
             "COWORK_MAILBOX_LISTEN": f"127.0.0.1:{self.mailbox_port}",
             "COWORK_HTTPS_LISTEN": f"127.0.0.1:{self.tls_port}",
