@@ -2,14 +2,15 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import cast
 
-from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from deploy.doctor.checks import of_suite
 from deploy.doctor.findings import Finding, ok, warning
 from deploy.doctor.site import CONNECT_SECONDS, NotChecked, Site
+from services.privacy.settings import Settings
 from shared.db import LOST, Database, utc_now
 
 BACKUP_AT_LEAST_EVERY = timedelta(days=2)
@@ -55,10 +56,8 @@ async def last_runs(site: Site) -> dict[str, datetime]:
 
 
 def _ledger_address(site: Site) -> str:
-    """Return the address of the ledger's own database, else of the one that the ledger is in. Raises NotChecked."""
-    privacy = site.get_service("privacy")
-    address: SecretStr = getattr(privacy, "ledger_url", privacy.database_url)
-    return address.get_secret_value()
+    """Return the address of the ledger's own database. Raises NotChecked."""
+    return cast(Settings, site.get_service("privacy")).ledger_url.get_secret_value()
 
 
 def _judged(last: datetime | None, at_least_every: timedelta) -> list[Finding]:
