@@ -9,7 +9,7 @@ import aiohttp
 
 from tests.compose.engine import Engine, EngineError
 from tests.compose.project import Project
-from tests.compose.steps import STEPS, Stage
+from tests.compose.steps import NEEDED, STEPS, Stage
 
 
 def _say(name: str, what: str, started: float, *, is_ok: bool, detail: str = "") -> None:
@@ -21,16 +21,21 @@ def _say(name: str, what: str, started: float, *, is_ok: bool, detail: str = "")
 
 
 async def _play(stage: Stage) -> bool:
+    """Play every step; one that fails does not keep the others from being seen."""
+    is_ok = True
     for one in STEPS:
         started = time.monotonic()
         try:
             await one(stage)
         except Exception as error:  # noqa: BLE001 (a step that fails is reported, whatever it raised)
             _say(one.__name__, one.__doc__ or "", started, is_ok=False, detail=f"{type(error).__name__}: {error}")
-            return False
-        _say(one.__name__, one.__doc__ or "", started, is_ok=True, detail=stage.said)
+            is_ok = False
+            if one.__name__ in NEEDED:
+                break
+        else:
+            _say(one.__name__, one.__doc__ or "", started, is_ok=True, detail=stage.said)
         stage.said = ""
-    return True
+    return is_ok
 
 
 async def _run(engine: Engine) -> bool:
