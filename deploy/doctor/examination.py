@@ -22,7 +22,7 @@ MODULES = (
     "keys",
     "mail",
     "storage",
-    "records",
+    "ledger",
     "erasures",
 )
 

@@ -9,10 +9,11 @@ from sqlalchemy.exc import DBAPIError
 
 from deploy.doctor.findings import Finding, Level, SaidRepair
 from deploy.doctor.secrets import exposed
-from deploy.doctor.site import Site
+from deploy.doctor.site import LEDGER, Site
 from deploy.doctor.words import Language, words
 from deploy.embedded.secrets import MODE
 from deploy.suite import subscriptions
+from services.privacy.ledger.database import upgrade_ledger
 from shared.bus.amqp import BROKER_ERRORS, declare
 from shared.bus.topology import TopologyMismatch
 from shared.db import LOST
@@ -45,6 +46,7 @@ async def repair(site: Site, findings: Collection[Finding]) -> list[Repair]:
     """Mend what the findings name and may be mended; return what was tried. Never raises for what cannot be mended."""
     done = _close_files(site, findings)
     done += [one async for one in _migrate(site, findings)]
+    done += [one async for one in _migrate_ledger(site, findings)]
     done += [one async for one in _declare(site, findings)]
     return done
 
@@ -79,6 +81,17 @@ async def _migrate(site: Site, findings: Collection[Finding]) -> AsyncIterator[R
             yield Repair("migrate", service, is_done=False)
             continue
         yield Repair("migrate", service, is_done=True)
+
+
+async def _migrate_ledger(site: Site, findings: Collection[Finding]) -> AsyncIterator[Repair]:
+    if not any((one.check, one.code) == (LEDGER, "behind") for one in findings):
+        return
+    try:
+        await upgrade_ledger(site.owners[LEDGER])
+    except (KeyError, *LOST, DBAPIError):
+        yield Repair("migrate", LEDGER, is_done=False)
+        return
+    yield Repair("migrate", LEDGER, is_done=True)
 
 
 async def _declare(site: Site, findings: Collection[Finding]) -> AsyncIterator[Repair]:

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.doctor.checks import of_service
 from deploy.doctor.findings import Finding, failed, ok, warning
-from deploy.doctor.site import Site
+from deploy.doctor.site import LEDGER, Site
 from shared.migrate import metadata_of
 
 # The one setting that row security reads.
@@ -107,7 +107,9 @@ def _cross_grants(database: str, strangers: list[str], granted: list[str], other
 
 
 def _roles_of_others(site: Site, service: str) -> dict[str, str]:
-    """Return {role: service} of every other service, owners included."""
-    addresses = {name: settings.database_url.get_secret_value() for name, settings in site.services.items()}
-    roles = {make_url(url).username or "": name for name, url in [*addresses.items(), *site.owners.items()]}
+    """Return {role: service} of every other service, and of the ledger, owners included."""
+    addresses = [(name, settings.database_url.get_secret_value()) for name, settings in site.services.items()]
+    if "privacy" in site.services:
+        addresses.append((LEDGER, site.ledger_address()))
+    roles = {make_url(url).username or "": name for name, url in [*addresses, *site.owners.items()]}
     return {role: name for role, name in roles.items() if name != service}

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 
 from pydantic import Field, SecretStr, ValidationError
@@ -18,13 +18,17 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.doctor.findings import Finding, failed
+from deploy.embedded.postgres import PostgresError
+from deploy.embedded.secrets import DATABASES
 from deploy.embedded.suite import EmbeddedSuite
 from deploy.suite import settings_class
+from services.privacy.settings import Settings as PrivacySettings
 from shared.db import LOST, Database
 from shared.events import SERVICES
 from shared.settings import FileSettings, OwnerSettings, ServiceSettings, SuiteSettings
 
 T = TypeVar("T")
+LEDGER = "ledger"
 CONNECT_SECONDS = 5.0
 # What PostgreSQL says to whom it does not let in, by SQLSTATE.
 _REFUSALS = {"28P01": "refused", "28000": "refused", "42501": "refused", "3D000": "missing", "53300": "full"}
@@ -49,9 +53,9 @@ class DoctorSettings(FileSettings):
 
 @dataclass
 class Site:
-    """What is configured, and one connection to each service's database; close it in the end.
+    """What is configured, and one connection to each database; close it in the end.
 
-    `services` and `owners` hold what is whole: a service that is not configured is in `faults` instead.
+    `services` and `owners` (with "ledger") hold what is whole: what is not configured is in `faults` instead.
     """
 
     folder: Path | None
@@ -81,6 +85,10 @@ class Site:
             raise NotChecked("unconfigured")
         return self.services[name]
 
+    def ledger_address(self) -> str:
+        """Return the application role's address of the ledger's own database. Raises NotChecked."""
+        return cast(PrivacySettings, self.get_service("privacy")).ledger_url.get_secret_value()
+
     def get_amqp_url(self) -> str | None:
         """Return RabbitMQ's address, None for the local transport. Raises NotChecked."""
         url = self.get_suite().amqp_url
@@ -89,10 +97,10 @@ class Site:
         return url.get_secret_value() if url else None
 
     async def why_unreachable(self, service: str) -> str | None:
-        """Try a service's database once for all checks; return None, "silent", "refused", "missing" or "full"."""
-        self.get_service(service)
+        """Try a service's database, or the ledger's, once for all checks: None, "silent", "refused", "missing" or "full"."""
+        address = self._address(service)
         if service not in self._reached:
-            self._reached[service] = asyncio.create_task(self._reach(service))
+            self._reached[service] = asyncio.create_task(self._reach(service, address))
         return await asyncio.shield(self._reached[service])
 
     async def database(self, service: str) -> Database:
@@ -116,9 +124,11 @@ class Site:
         for database in self._databases.values():
             await database.close()
 
-    async def _reach(self, service: str) -> str | None:
-        url = self.services[service].database_url.get_secret_value()
-        database = self._databases[service] = Database(url, pool_size=1, application_name="cowork-doctor")
+    def _address(self, service: str) -> str:
+        return self.ledger_address() if service == LEDGER else self.get_service(service).database_url.get_secret_value()
+
+    async def _reach(self, service: str, address: str) -> str | None:
+        database = self._databases[service] = Database(address, pool_size=1, application_name="cowork-doctor")
         try:
             async with asyncio.timeout(CONNECT_SECONDS), database.transaction() as session:
                 await session.execute(text("SELECT 1"))
@@ -133,8 +143,7 @@ def survey(folder: Path) -> Site:
     faults: list[Finding] = []
     doctor = _read("", DoctorSettings, faults) or DoctorSettings.model_construct()
     if (folder / "secrets.json").exists():
-        found = EmbeddedSuite(folder, amqp_url=os.environ.get("COWORK_AMQP_URL"))
-        return Site(folder, *found.configuration(), doctor, faults)
+        return _embedded(folder, doctor, faults)
     suite = _read("", SuiteSettings, faults)
     services: dict[str, ServiceSettings] = {}
     owners: dict[str, str] = {}
@@ -143,10 +152,21 @@ def survey(folder: Path) -> Site:
         settings = _read(name, partial(settings_class(name), suite=unchecked), faults)
         if settings is not None:
             services[name] = settings
+    for name in DATABASES:
         owner = _read(name, partial(OwnerSettings.of, name), [])
         if owner is not None:
             owners[name] = owner.owner_url.get_secret_value()
     return Site(None, suite, services, owners, doctor, faults)
+
+
+def _embedded(folder: Path, doctor: DoctorSettings, faults: list[Finding]) -> Site:
+    try:
+        found = EmbeddedSuite(folder, amqp_url=os.environ.get("COWORK_AMQP_URL"))
+        return Site(folder, *found.configuration(), doctor, faults)
+    except (OSError, ValueError, TypeError, LookupError, PostgresError):
+        # Half a file, or one of another version: whatever it says must not be quoted.
+        faults.append(failed("unreadable", path=str(folder / "secrets.json")))
+        return Site(folder, None, {}, {}, doctor, faults)
 
 
 def _read(service: str, make: Callable[[], T], faults: list[Finding]) -> T | None:

@@ -63,7 +63,7 @@ class EmbeddedSuite:
         return f"http://127.0.0.1:{self._port}"
 
     def configuration(self) -> tuple[SuiteSettings, dict[str, ServiceSettings], dict[str, str]]:
-        """Return what the suite runs with, its services' settings and the owners' addresses by service; nothing is started.
+        """Return what the suite runs with, its services' settings and the owners' addresses by database; nothing is started.
 
         The internal port is known to the running process only, so `internal_urls` lead nowhere.
         """
@@ -71,7 +71,7 @@ class EmbeddedSuite:
         self.postgres.port = self.postgres.port or (int(remembered.read_text()) if remembered.exists() else 0)
         suite = self._suite_settings(internal_port=0)
         services = {name: self._settings(name, suite) for name in SERVICES}
-        return suite, services, {name: self._address(name, owner=True) for name in SERVICES}
+        return suite, services, {name: self._address(name, owner=True) for name in self.secrets.databases}
 
     async def start(self) -> None:
         """Start PostgreSQL, migrate what is not current, and serve."""

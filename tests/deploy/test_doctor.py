@@ -35,12 +35,12 @@ async def test_a_healthy_suite_is_well_but_for_its_backups(patient: Any, problem
 async def test_with_a_backup_and_a_drill_everything_is_well(patient: Any, problems: Any) -> None:
     note = (
         "INSERT INTO runs (kind, finished_at, databases, files, bytes, subjects) VALUES"
-        " ('backup', now() - interval '3 hours', 7, 0, 0, 0), ('drill', now() - interval '200 days', 7, 0, 0, 0)"
+        " ('backup', now() - interval '3 hours', 8, 1, 1, 0), ('drill', now() - interval '200 days', 8, 1, 1, 0)"
     )
     async with patient.changed("ledger", note, "DELETE FROM runs"):
         found = problems(await patient.examine("backup", "drill"))
-        assert found["drill.old"].remedy == "cowork drill"
         assert found.keys() == {"drill.old"}
+        assert found["drill.old"].remedy.startswith("cowork drill")
         await patient.change("ledger", "UPDATE runs SET finished_at = now()")
         report = await patient.examine()
         assert EXIT_CODES[report.level] == 0, problems(report)

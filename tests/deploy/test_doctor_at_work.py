@@ -24,6 +24,7 @@ from deploy.doctor.findings import EXIT_CODES, Report
 from deploy.suite import subscriptions
 from services.identity.keyring import add_key
 from services.identity.secrecy import Secrecy
+from services.privacy.ledger import Entry, open_ledger
 from shared.bus.amqp import declare
 from shared.bus.parking import park_undecodable
 from shared.db import Database, utc_now, uuid7
@@ -342,3 +343,35 @@ async def test_an_erasure_near_its_limit_is_found(
     said = found[f"erasures.{code}"]
     assert (said.facts["case"], said.facts["waiting"]) == (str(case_id), ["billing"])
     assert said.remedy.startswith(f"cowork erasure status {case_id}")
+
+
+async def test_a_ledger_that_was_changed_is_found(patient: Any, clone: Any, only_problem: Any) -> None:
+    urls, _ = await clone("ledger")
+    key = patient.suite.secrets.ledger_key
+    variables = {"COWORK_PRIVACY_LEDGER_URL": urls.app, "COWORK_LEDGER_OWNER_URL": urls.owner}
+    async with open_ledger(key, urls.app) as ledger:
+        for _ in range(2):
+            erased = ledger.digest(uuid7(), uuid7())
+            await ledger.append(Entry(erased, outcome="completed", content="remove", erased_at=utc_now()))
+    assert (await patient.examine("ledger", **variables)).findings[0].facts == {"count": 2}
+    report = await patient.examine("ledger", **variables, COWORK_PRIVACY_LEDGER_KEY=OTHER_SECRET)
+    found = only_problem(report)
+    assert (found.code, EXIT_CODES[report.level]) == ("broken", 1)
+    assert "cowork ledger verify" in found.remedy
+
+
+async def test_a_ledger_that_is_away_behind_or_not_apart_is_found(patient: Any, clone: Any, only_problem: Any) -> None:
+    address = f"postgresql+asyncpg://somebody:{OTHER_SECRET}@127.0.0.1:{free_port()}/cowork_ledger"
+    found = only_problem(await patient.examine("ledger", COWORK_PRIVACY_LEDGER_URL=address))
+    assert (found.code, "COWORK_PRIVACY_LEDGER_URL" in found.remedy) == ("silent", True)
+    privacy = patient.suite.app_url("privacy")
+    assert only_problem(await patient.examine("ledger", COWORK_PRIVACY_LEDGER_URL=privacy)).code == "not_apart"
+    urls, _ = await clone("ledger")
+    owner = Database(urls.owner, pool_size=1)
+    async with owner.transaction() as session:
+        await session.execute(text("DROP TABLE runs"))
+    await owner.close()
+    variables = {"COWORK_PRIVACY_LEDGER_URL": urls.app, "COWORK_LEDGER_OWNER_URL": urls.owner}
+    found = only_problem(await patient.examine("ledger", **variables))
+    assert (found.code, found.remedy) == ("behind", "cowork ledger migrate")
+    assert only_problem(await patient.examine("backup", **variables)).code == "unknown"

@@ -166,6 +166,16 @@ def test_the_documented_schema_is_the_reports() -> None:
     assert known == Report.model_json_schema(mode="serialization"), "within a version, fields are only added"
 
 
+async def test_a_spoilt_secrets_file_is_a_finding_that_does_not_quote_it(tmp_path: Path) -> None:
+    for content in ('{"databases": {"feed": ["hush', '{"hush": 1}', "[]"):
+        (tmp_path / "secrets.json").write_text(content)
+        (tmp_path / "secrets.json").chmod(0o600)
+        with environment({}):
+            report = await examine(tmp_path, "en", names=["settings", "secrets", "secret_files", "databases"])
+        assert [one.code for one in report.findings if one.check == "settings"] == ["unreadable"]
+        assert "hush" not in report.model_dump_json()
+
+
 async def test_an_embedded_installation_is_looked_at_by_its_folder() -> None:
     postbox = Postbox().start()
     with tempfile.TemporaryDirectory(prefix="cowork-doctor-embedded-") as name:

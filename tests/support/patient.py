@@ -13,6 +13,7 @@ import pytest
 from deploy.doctor.examination import examine
 from deploy.doctor.findings import Report
 from deploy.doctor.words import Language
+from deploy.embedded.secrets import DATABASES
 from shared.events import SERVICES
 from shared.migrate import ROOT
 from tests.support.ports import free_port
@@ -57,6 +58,7 @@ class Patient:
         whole = {"COWORK_RABBITMQ_MANAGEMENT_URL": self.management_url}
         for name in SERVICES:
             whole |= self.suite.environment_of(name)
+        for name in DATABASES:
             whole[f"COWORK_{name.upper()}_OWNER_URL"] = self.suite.owner_url(name)
         return {name: value for name, value in whole.items() if name.startswith("COWORK_")}
 

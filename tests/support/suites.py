@@ -56,8 +56,7 @@ class Suite:
 
     def owner_url(self, service: str) -> str:
         """The address that its migrations use."""
-        names, password = Names.of(service), self.secrets.databases[service][0]
-        return f"postgresql+asyncpg://{names.owner}:{password}@127.0.0.1:{self.postgres.port}/{names.database}"
+        return Names.of(service).address(self.secrets.databases[service], self.postgres.port, owner=True)
 
     async def superuser(self, service: str) -> asyncpg.Connection:
         return await asyncpg.connect(self.postgres.admin_url, database=Names.of(service).database)
