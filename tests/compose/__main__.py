@@ -1,5 +1,6 @@
 """`make compose-test`: bring the compose files up, use them, break them, take them down; each step with its time."""
 
+import argparse
 import asyncio
 import json
 import sys
@@ -38,14 +39,14 @@ async def _play(stage: Stage) -> bool:
     return is_ok
 
 
-async def _run(engine: Engine) -> bool:
+async def _run(engine: Engine, *, with_old_rabbitmq: bool) -> bool:
     started = time.monotonic()
     engine.start()
     _say("engine", "a Docker Engine answers", started, is_ok=True)
     started = time.monotonic()
     bases = engine.prepare_bases()
     _say("bases", "base images", started, is_ok=True, detail=", ".join(f"{name}: {how}" for name, how in bases.items()))
-    project = Project(engine)
+    project = Project(engine, rabbitmq=engine.prepare_old_rabbitmq() if with_old_rabbitmq else None)
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
             is_ok = await _play(Stage(project, session))
@@ -57,9 +58,12 @@ async def _run(engine: Engine) -> bool:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="make compose-test", description="Bring docker compose up, use it, break it.")
+    parser.add_argument("--rabbitmq", choices=("4", "3.10"), default="4", help="the broker's version")
+    asked = parser.parse_args()
     engine = Engine()
     try:
-        return 0 if asyncio.run(_run(engine)) else 1
+        return 0 if asyncio.run(_run(engine, with_old_rabbitmq=asked.rabbitmq == "3.10")) else 1
     except EngineError as error:
         sys.stderr.write(f"{error}\n")
         return 1
