@@ -29,8 +29,8 @@ faults: $(VENV)/dev.stamp ## break everything on purpose and check that nothing 
 bench: $(VENV)/dev.stamp ## measure against the raw limits of this machine (ONLY=name for one figure)
 	@$(BIN)/python -m tests.bench $(ONLY)
 
-compose-test: $(VENV)/compose.stamp ## bring up docker compose, use it, kill, back up, restore (an engine is installed where there is none)
-	@$(BIN)/python -m tests.compose
+compose-test: $(VENV)/compose.stamp ## bring up docker compose, use it, kill, back up, restore (RABBITMQ=3.10 for the oldest broker)
+	@$(BIN)/python -m tests.compose --rabbitmq $(or $(RABBITMQ),4)
 
 format: $(VENV)/dev.stamp ## rewrite the code in the house format
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .

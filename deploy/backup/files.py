@@ -36,11 +36,13 @@ async def pack(files: Files, keys: Iterable[str], path: Path) -> tuple[int, int]
     return packed, gone
 
 
-async def unpack(path: Path, files: Files) -> int:
-    """Replace a service's files by those of a tar; return how many."""
+async def unpack(path: Path | None, files: Files) -> int:
+    """Replace a service's files by those of a tar (None: by none); return how many."""
     stored = files.keys()
     for key in [key async for key in stored]:
         await files.delete(key)
+    if path is None:
+        return 0
     unpacked = 0
     with tarfile.open(path) as archive:
         for member in archive:

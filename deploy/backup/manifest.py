@@ -123,10 +123,9 @@ def _read(folder: Path, kind: type[Kind]) -> Kind:
 
 
 def _check_revisions(name: str, revisions: list[str]) -> None:
-    known = ledger_scripts() if name == "ledger" else scripts_of(name)
     for revision in revisions:
         try:
-            known.get_revision(revision)
+            (ledger_scripts() if name == "ledger" else scripts_of(name)).get_revision(revision)
         except CommandError as error:
             raise Damaged(
                 f"the backup's {name} is at revision {revision}, which this cowork does not know: restore with the version"

@@ -61,6 +61,10 @@ class Plan:
     is_interrupted: bool
     queued: int
 
+    def part(self, *names: str) -> Path | None:
+        """Return a part's path; None for that of a service that did not exist yet when the backup was made."""
+        return self.folder.joinpath(*names) if "/".join(names) in self.manifest.parts else None
+
 
 async def plan_restore(place: Place, folder: Path, *, ledger: Path | None, replace: bool) -> Plan:
     """Check everything that can be checked before anything is lost.
@@ -103,7 +107,7 @@ async def carry_out(place: Place, plan: Plan, *, kind: str, say: Say) -> Restore
         await _restore_database(place.owners[name], plan, name)
         crash("restore.after_database")
         say(f"files of {name}")
-        files += await unpack(plan.folder / "files" / f"{name}.tar", files_of(place.files_url, name))
+        files += await unpack(plan.part("files", f"{name}.tar"), files_of(place.files_url, name))
     purged = await purge_queues(place)
     async with kept_services(place) as services:
         subjects = await _forget_again(place, services, say)
@@ -128,7 +132,8 @@ async def _refuse_latecomers(place: Place, plan: Plan) -> None:
 
 async def _restore_database(address: str, plan: Plan, name: str) -> None:
     await wipe(address)
-    await load(plan.folder / "databases" / f"{name}.dump", address)
+    if (dumped := plan.part("databases", f"{name}.dump")) is not None:
+        await load(dumped, address)
     # Migrations since the backup, and the rights, guards and row security that the marks ask for.
     await upgrade(name, address)
     await raise_epoch(address, above=plan.epochs[name])

@@ -139,7 +139,10 @@ def _finish(work: Work, folder: Path, data: Path, *, as_json: bool) -> int:
     except REFUSALS as error:
         console.print(f"[red]{type(error).__name__}:[/] {error}")
         return 1
-    except (asyncpg.PostgresError, DBAPIError, OSError) as error:
+    except OSError as error:
+        console.print(f"[red]cannot go on:[/] {error}")
+        return 1
+    except (asyncpg.PostgresError, DBAPIError) as error:
         # A database's own words may quote rows.
         cause = getattr(error, "orig", None) or error
         console.print(f"[red]a database does not answer as it should:[/] {type(cause).__name__}")

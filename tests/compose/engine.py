@@ -27,6 +27,7 @@ BASES = {
     "prom/prometheus:v3.5.0": "prometheus",
     "caddy:2": "caddy",
 }
+OLD_BASE, OLD_RABBITMQ = "cowork-standin:bookworm", "cowork-standin-rabbitmq:3.10"
 # Nothing of the machine's network is changed: no rules, no forwarding, addresses of its own.
 PRIVATE = (
     "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
@@ -102,6 +103,16 @@ class Engine:
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
             return False
         return True
+
+    def prepare_old_rabbitmq(self) -> str:
+        """Make a stand-in of the oldest RabbitMQ that has to work, 3.10 of Debian bookworm; return its name."""
+        if not self.has_image(OLD_RABBITMQ):
+            if not self.has_image(OLD_BASE):
+                self._import_debian(OLD_BASE, "bookworm")
+            context = str(STANDINS / "rabbitmq")
+            base = f"--build-arg=BASE={OLD_BASE}"
+            self.docker("build", "--quiet", "--network=host", base, "-t", OLD_RABBITMQ, context)
+        return OLD_RABBITMQ
 
     def _stand_in(self, image: str) -> None:
         if not self.has_image(PYTHON):

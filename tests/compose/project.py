@@ -28,8 +28,10 @@ WAIT_SECONDS = 240
 class Project:
     """`init()`, `up()` … `down()`; `folder` is the copy, `url` the gateway."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, rabbitmq: str | None = None) -> None:
+        """`rabbitmq` is an image to use in the place of the one that compose.yaml names."""
         self.engine = engine
+        self._images = {"COWORK_RABBITMQ": rabbitmq} if rabbitmq else {}
         self.folder = Path(tempfile.mkdtemp(prefix="cowork-compose-"))
         self.folder.chmod(0o755)
         for part in PARTS:
@@ -68,7 +70,10 @@ class Project:
         command += [option for file in files for option in ("-f", str(folder / file))]
         environment = {
             **self.engine.environment,
+            **self._images,
             "COWORK_BUILD_NETWORK": "host",
+            # One after the other, the images share what they have in common also where the builder is an old one.
+            "COMPOSE_PARALLEL_LIMIT": "1",
             "COWORK_LISTEN": f"127.0.0.1:{self.port}",
             "COWORK_MAILBOX_LISTEN": f"127.0.0.1:{self.mailbox_port}",
             "COWORK_HTTPS_LISTEN": f"127.0.0.1:{self.tls_port}",

@@ -46,6 +46,9 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
         (["serve", "nonsense"], 2, "nonsense"),
         (["privacy", "manifest", "nonsense"], 4, "identity, booking"),
         (["dlq", "retry", "feed", "not-a-uuid"], 2, "not-a-uuid"),
+        (["backup", "backup", "--data", "/nowhere"], 2, "COWORK_FEED_OWNER_URL"),
+        (["restore", "backup", "--data", "/nowhere"], 2, "COWORK_PRIVACY_LEDGER_KEY"),
+        (["ledger", "migrate"], 2, "COWORK_LEDGER_OWNER_URL"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments: list[str], code: int, says: str) -> None:
