@@ -16,10 +16,12 @@ async def patient() -> AsyncIterator[Patient]:
     folder = Path(tempfile.mkdtemp(prefix="cowork-doctor-"))
     folder.chmod(0o755)
     patient = Patient(folder)
-    await patient.start()
-    yield patient
-    await patient.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        await patient.start()
+        yield patient
+    finally:
+        await patient.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,7 @@ class Patient:
         self.postbox = Postbox()
         self.management_url = f"http://guest:guest@127.0.0.1:{management_port}"
         self.folder = folder
+        self.suite: Any = None
 
     async def start(self) -> None:
         self.postbox.start()
@@ -46,8 +48,10 @@ class Patient:
         self.space = await open_space(self.suite)
 
     async def stop(self) -> None:
+        """Also after a start that did not come to its end."""
         try:
-            await self.suite.stop()
+            if self.suite is not None:
+                await self.suite.stop()
         finally:
             await asyncio.to_thread(self.node.close)
             self.postbox.stop()
