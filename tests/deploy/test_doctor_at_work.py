@@ -295,7 +295,7 @@ async def test_storage_that_cannot_be_written_is_found(patient: Any, problems: A
     (tmp_path / "feed").rmdir()
     (tmp_path / "billing").rmdir()
     # Nobody, not even root, can put a file there.
-    (tmp_path / "billing").symlink_to("/proc/self")
+    (tmp_path / "billing").symlink_to("/sys/kernel")
     report = await patient.examine("storage", COWORK_FILES_URL=tmp_path.as_uri())
     found = problems(report)
     assert found["storage.no_folder"].about == ["feed"]
