@@ -49,8 +49,11 @@ class Servers:
     grafana_password: str
 
 
-def write_installation(folder: Path, *, postgres: str, rabbitmq: str) -> list[str]:
-    """Make or complete an installation's secret files; return the names of the files that were written."""
+def write_installation(folder: Path, *, postgres: str | None = None, rabbitmq: str | None = None) -> list[str]:
+    """Make or complete an installation's secret files; return the names of the files that were written.
+
+    Addresses (host:port) that are not given stay what they were; at first they are those of compose.yaml.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(OUTER)
     made = load_or_make(folder, name="installation.json")
@@ -67,20 +70,24 @@ def write_env(path: Path) -> bool:
     return True
 
 
-def _servers(path: Path, postgres: str, rabbitmq: str) -> Servers:
+def _servers(path: Path, postgres: str | None, rabbitmq: str | None) -> Servers:
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     users = [*SERVICES, OPERATOR]
     made = Servers(
-        postgres=postgres,
-        rabbitmq=rabbitmq,
+        postgres=postgres or known.get("postgres") or "postgres:5432",
+        rabbitmq=rabbitmq or known.get("rabbitmq") or "rabbitmq:5672",
         postgres_password=known.get("postgres_password") or secrets.token_urlsafe(32),
         broker_passwords={**{name: secrets.token_urlsafe(32) for name in users}, **known.get("broker_passwords", {})},
         grafana_password=known.get("grafana_password") or secrets.token_urlsafe(24),
     )
     if asdict(made) != known:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        # All or nothing: half a file would be the loss of every password in it.
+        half = path.with_suffix(".new")
+        half.unlink(missing_ok=True)
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(made), file)
+        half.replace(path)
     return made
 
 
@@ -106,6 +113,8 @@ def _contents(made: Secrets, servers: Servers) -> dict[str, str]:
     files |= {f"{OPERATOR}/{name}": value for name, value in everything.items()}
     files |= {f"provision/{name}": everything[name] for name in ("COWORK_ADMIN_URL", "COWORK_DATABASES")}
     files["topology/COWORK_AMQP_URL"] = everything["COWORK_AMQP_URL"]
+    opening = ("COWORK_DEMO_PASSWORD", "COWORK_IDENTITY_OPERATOR_SECRET")
+    files |= {f"demo/{name}": everything[name] for name in opening}
     files["postgres/password"] = servers.postgres_password
     files["grafana/password"] = servers.grafana_password
     files["rabbitmq/definitions.json"] = json.dumps(_definitions(servers), indent=1)
@@ -188,6 +197,7 @@ def _write(path: Path, content: str) -> bool:
     path.parent.chmod(INNER)
     # Put in place whole: a container that starts meanwhile reads the old file or the new one.
     fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
     fresh.write_text(content)
     fresh.chmod(FILE)
     fresh.replace(path)

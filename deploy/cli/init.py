@@ -27,8 +27,8 @@ class ProvisionSettings(FileSettings):
 def init(
     *,
     folder: Annotated[Path, Parameter(help="where the secret files go")] = SECRETS,
-    postgres: Annotated[str, Parameter(help="host:port under which containers find PostgreSQL")] = "postgres:5432",
-    rabbitmq: Annotated[str, Parameter(help="host:port under which containers find RabbitMQ")] = "rabbitmq:5672",
+    postgres: Annotated[str | None, Parameter(help="host:port of PostgreSQL, if it is not compose's own")] = None,
+    rabbitmq: Annotated[str | None, Parameter(help="host:port of RabbitMQ, if it is not compose's own")] = None,
 ) -> int:
     """Write the secret files that docker compose needs; what exists is kept, and no secret is ever printed."""
     written = write_installation(folder, postgres=postgres, rabbitmq=rabbitmq)

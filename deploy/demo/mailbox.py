@@ -56,14 +56,15 @@ class Mailbox:
     async def _page(self, _: Request) -> HTMLResponse:
         shown = [
             f"<article><b>{escape(mail.subject)}</b><br>{escape(mail.to)}<pre>{escape(mail.text)}</pre></article>"
-            for mail in self._mails
+            for mail in list(self._mails)
         ]
         return HTMLResponse(PAGE.format(count=len(shown), mails="".join(shown)))
 
     async def _latest(self, request: Request) -> JSONResponse:
         """The newest mail to an address: `{"subject", "text"}`, or 404."""
         wanted = request.query_params.get("to", "")
-        for mail in self._mails:
+        # The SMTP side adds to it from a thread of its own.
+        for mail in list(self._mails):
             if mail.to == wanted:
                 return JSONResponse({"subject": mail.subject, "text": mail.text})
         return JSONResponse({"code": "not_found"}, status_code=404)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +71,12 @@ def cpu_ms(pid: int) -> float:
 def postgres_ms(postgres: EmbeddedPostgres) -> float:
     """Return the time of the server, of its backends, and of those that have ended."""
     server, *backends = postgres.memory_pids()
-    own = sum(map(int, _stat(server)[11:15])) * 1000 / TICK
-    return own + sum(map(cpu_ms, backends))
+    running = 0.0
+    for backend in backends:
+        # One that has just ended is counted with the server, which is read after it.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            running += cpu_ms(backend)
+    return running + sum(map(int, _stat(server)[11:15])) * 1000 / TICK
 
 
 def memory_mb(pids: Iterable[int]) -> float:

@@ -1,5 +1,6 @@
 """`cowork init`: secret files per container, and what their bearers may do at the broker."""
 
+import asyncio
 import json
 import re
 import stat
@@ -43,6 +44,13 @@ def test_the_folder_is_its_owners_and_what_stands_is_kept(folder: Path) -> None:
     written = write_installation(folder, postgres="postgres:5432", rabbitmq="rabbitmq:5672")
     assert written == ["feed/COWORK_FEED_CLIENT_SECRET"], "what is missing is made from what is known"
     assert files(folder) == before
+
+
+def test_an_address_that_was_given_once_is_kept(folder: Path) -> None:
+    write_installation(folder, postgres="db.example.com:6432")
+    write_installation(folder)
+    assert "@db.example.com:6432/" in files(folder)["feed/COWORK_FEED_DATABASE_URL"]
+    assert "@rabbitmq:5672/" in files(folder)["feed/COWORK_AMQP_URL"]
 
 
 def test_no_service_is_given_what_is_anothers(folder: Path) -> None:
@@ -103,6 +111,17 @@ def broker(folder: Path) -> Iterator[Broker]:
         yield Broker(node, folder)
 
 
+async def until_declared(url: str) -> None:
+    """Declare every queue, as soon as a node that has just started on a busy machine lets us."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await declare(url, namespace="cowork", subscriptions=subscriptions())
+            except TimeoutError:
+                continue
+            return
+
+
 async def attempt(url: str, what: str) -> str:
     """Try one thing as feed would not; return what the broker says."""
     connection = await aio_pika.connect(url)
@@ -124,7 +143,7 @@ async def attempt(url: str, what: str) -> str:
 
 
 async def test_a_service_publishes_its_own_events_and_reads_its_own_queue_only(broker: Broker) -> None:
-    await declare(broker.url("operator"), namespace="cowork", subscriptions=subscriptions())
+    await until_declared(broker.url("operator"))
     for service, types in subscriptions().items():
         await declare(broker.url(service), namespace="cowork", subscriptions={service: types})
     connection = await aio_pika.connect(broker.url("feed"))

@@ -1,5 +1,6 @@
 """Installing what the tests need from Debian, when we may."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LOCK = Path("/var/lock/cowork-tests-install")
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -21,9 +23,17 @@ def install_debian(*packages: str) -> None:
     """
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["install", "-y", "-qq", "--no-install-recommends", *packages]
-    with _services_stay_off():
+    # Several processes of tests may want to install: apt-get itself would fail for all but the first.
+    with _one_at_a_time(), _services_stay_off():
         for arguments in (["update", "-qq"], install):
             subprocess.run(["apt-get", *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
