@@ -23,6 +23,8 @@ from tests.support.installations import Embedded, Installation, Separate
 from tests.support.spaces import PASSWORD, Space, crowd, open_space
 from tests.support.traces import Traces, everything_about, join_as, leave_traces
 
+# Each starts an installation of its own, twice, and the command several times.
+pytestmark = pytest.mark.timeout(900)
 # What billing keeps by law of somebody who is erased.
 DECLARED = {"billing.documents", "billing.quotes"}
 
