@@ -12,7 +12,9 @@ import aio_pika
 import pytest
 
 from deploy.backup.gate import RestoreUnfinished
-from deploy.backup.places import connected
+from deploy.backup.manifest import Damaged, NoBackup
+from deploy.backup.places import connected, open_place
+from deploy.backup.restoring import plan_restore
 from deploy.demo.client import Refused
 from shared.bus.contracts import Envelope
 from shared.bus.topology import names
@@ -23,6 +25,8 @@ from tests.support.installations import Embedded, Installation, Separate
 from tests.support.spaces import PASSWORD, Space, crowd, open_space
 from tests.support.traces import Traces, everything_about, join_as, leave_traces
 
+# Each starts an installation of its own, twice, and the command several times.
+pytestmark = pytest.mark.timeout(900)
 # What billing keeps by law of somebody who is erased.
 DECLARED = {"billing.documents", "billing.quotes"}
 
@@ -159,22 +163,21 @@ async def test_what_cannot_be_restored_is_refused_and_nothing_is_lost(embedded: 
     await embedded.suite.suite.stop()
     await embedded.suite.postgres.start()
     before = await embedded.fingerprint()
-    whole = {path: path.read_bytes() for path in (backup / "databases" / "feed.dump", backup / "manifest.json")}
-    for path, damage, says in (
-        (
-            backup / "databases" / "feed.dump",
-            lambda content: content[:-9] + b"x" + content[-8:],
-            "feed.dump is damaged",
-        ),
-        (backup / "databases" / "feed.dump", None, "feed.dump is missing"),
-        (backup / "manifest.json", lambda content: content.replace(b'"format": 1', b'"format": 7'), "does not know"),
-        (backup / "manifest.json", lambda content: content.replace(b"create_feed", b"of_next_year"), "of_next_year"),
-        (backup / "manifest.json", None, "no backup"),
+    feed, manifest = backup / "databases" / "feed.dump", backup / "manifest.json"
+    whole = {path: path.read_bytes() for path in (feed, manifest)}
+    for path, damage, refusal, says in (
+        (feed, lambda content: content[:-9] + b"x" + content[-8:], Damaged, "feed.dump is damaged"),
+        (feed, None, Damaged, "feed.dump is missing"),
+        (manifest, lambda content: content.replace(b'"format": 1', b'"format": 7'), Damaged, "does not know"),
+        (manifest, lambda content: content.replace(b"create_feed", b"of_next_year"), Damaged, "of_next_year"),
+        (manifest, None, NoBackup, "no backup"),
     ):
         path.unlink() if damage is None else path.write_bytes(damage(whole[path]))
-        code, _, said = await embedded.cowork("restore", backup, "--replace", "--yes")
-        assert (code, says in said) == (4 if says == "no backup" else 1, True), said
+        async with open_place(embedded.suite.folder) as place:
+            with pytest.raises(refusal, match=says):
+                await plan_restore(place, backup, ledger=None, replace=True)
         path.write_bytes(whole[path])
+    assert (await embedded.cowork("restore", tmp_path / "elsewhere"))[0] == 4
     code, _, said = await embedded.cowork("restore", backup)
     assert (code, "--replace" in said) == (1, True), said
     code, plan, said = await embedded.cowork("restore", backup, "--replace", "--dry-run", "--json")
