@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import asyncpg
 
 from deploy.backup.places import connected
-from deploy.embedded.postgres import PostgresError
+from deploy.embedded.account import PostgresError
 
 _IS_WITHHELD = (
     "SELECT d.datname FROM pg_database d JOIN pg_roles r ON r.rolname = d.datname || '_app'"
@@ -32,6 +32,12 @@ async def refuse_half_restored(admin_url: str) -> None:
         raise RestoreUnfinished(
             "a restore of this installation has not come to its end: run `cowork restore` again, nothing is served before"
         )
+
+
+async def is_open_to_all(address: str) -> bool:
+    """Whether every role may connect (PostgreSQL's default): then withdrawing our own role's right closes nothing."""
+    async with connected(address) as owner:
+        return bool(await owner.fetchval("SELECT has_database_privilege('public', current_database(), 'CONNECT')"))
 
 
 async def close_gate(addresses: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.backup.files import files_of, pack
-from deploy.backup.ledger import dump_ledger, ledger_of, note_run
+from deploy.backup.ledger import dump_ledger, ledger_of, note_run, require_state
 from deploy.backup.manifest import Manifest, Part, ServiceState, part_of, write_manifest
 from deploy.backup.places import LEDGER, Place
 from deploy.backup.snapshots import Snapshot, snapshots
@@ -38,6 +38,8 @@ async def make_backup(place: Place, folder: Path, *, say: Say) -> Made:
     _prepare(folder)
     server = await check_tools(place.owners["identity"])
     made_at = utc_now()
+    # Before the snapshots: whoever is erased while they are taken counts as erased after the backup.
+    before = await require_state(place)
     say("pausing the relays")
     states: dict[str, ServiceState] = {}
     gone = 0
@@ -55,7 +57,7 @@ async def make_backup(place: Place, folder: Path, *, say: Say) -> Made:
     ledger = await dump_ledger(place, folder / LEDGER, now=utc_now())
     say("checksums")
     parts = {path: part_of(folder / path) for name in SERVICES for path in (_dump_of(name), _files_of(name))}
-    manifest = Manifest(made_at=made_at, postgres=server, services=states, ledger_position=ledger.position, parts=parts)
+    manifest = Manifest(made_at=made_at, postgres=server, services=states, ledger=before, parts=parts)
     write_manifest(folder, manifest)
     made = _figures(manifest, [*parts.values(), *ledger.parts.values()], gone, await _problem(place))
     await note_run(place, "backup", databases=made.databases, files=made.files, size=made.bytes)
@@ -102,6 +104,6 @@ def _figures(manifest: Manifest, parts: list[Part], gone: int, problem: str | No
         files=sum(state.files for state in manifest.services.values()),
         files_gone=gone,
         bytes=sum(part.bytes for part in parts),
-        ledger_position=manifest.ledger_position,
+        ledger_position=manifest.ledger.position,
         ledger_problem=problem,
     )

@@ -5,6 +5,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
+from uuid import UUID
 
 from alembic.util.exc import CommandError
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -44,8 +45,24 @@ class ServiceState(BaseModel):
     files: int
 
 
+class LedgerState(BaseModel):
+    """Where a ledger stood: which one it is, its last position (0 = nobody was ever erased), the hash of its last entry
+    (hex), and the position up to which its entries were pruned because of their age.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    position: int
+    head: str | None
+    forgotten: int
+
+
 class Manifest(BaseModel):
-    """`parts` are paths below the backup's folder. The ledger has its own manifest: it may be kept elsewhere."""
+    """`parts` are paths below the backup's folder; `ledger` is how the ledger stood before the snapshots were taken.
+
+    The ledger has its own manifest: it may be kept elsewhere.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,19 +70,19 @@ class Manifest(BaseModel):
     made_at: datetime
     postgres: int
     services: dict[str, ServiceState]
-    ledger_position: int
+    ledger: LedgerState
     parts: dict[str, Part]
 
 
 class LedgerManifest(BaseModel):
-    """`position` is that of the last entry, also of one that was pruned; 0 = nobody was ever erased."""
+    """The manifest of a dump of the ledger."""
 
     model_config = ConfigDict(frozen=True)
 
     format: Literal[1] = 1
     made_at: datetime
     revisions: list[str]
-    position: int
+    state: LedgerState
     parts: dict[str, Part]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.backup.broker import purge_queues
 from deploy.backup.files import files_of, unpack
-from deploy.backup.gate import close_gate, is_closed, open_gate, who_serves
+from deploy.backup.gate import close_gate, is_closed, is_open_to_all, open_gate, who_serves
 from deploy.backup.kept import KeptService, kept_services, refuse_above_row_security
 from deploy.backup.ledger import Chosen, choose_ledger, ledger_of, load_ledger, note_run
 from deploy.backup.making import Say
@@ -15,7 +15,7 @@ from deploy.backup.manifest import Manifest, read_manifest
 from deploy.backup.past import end_sessions, epoch_of, raise_epoch
 from deploy.backup.places import Place, connected
 from deploy.backup.replay import leftovers, replay_ledger
-from deploy.backup.tools import ToolFailed, check_tools, load
+from deploy.backup.tools import ToolFailed, check_archive, check_tools, load
 from deploy.backup.unheard import send_unheard_again
 from deploy.backup.wiping import holds_data, wipe
 from shared.bus.crash import crash
@@ -75,10 +75,18 @@ async def plan_restore(place: Place, folder: Path, *, ledger: Path | None, repla
     server = await check_tools(place.owners["identity"])
     if server < manifest.postgres:
         raise ToolFailed(f"the backup was made on PostgreSQL {manifest.postgres}, and this is PostgreSQL {server}")
+    for name in SERVICES:
+        if (dumped := folder / "databases" / f"{name}.dump").exists():
+            await check_archive(dumped)
     await refuse_above_row_security(place)
     for name in SERVICES:
         if serving := await who_serves(place.owners[name]):
             raise LiveTarget(f"{name} is being served ({serving}): stop the suite first")
+        if await is_open_to_all(place.owners[name]):
+            raise LiveTarget(
+                f"every role may connect to the database of {name}, so that nobody can be kept out while it is restored:"
+                " REVOKE CONNECT ON DATABASE … FROM PUBLIC first"
+            )
     is_interrupted = any([await is_closed(place.owners[name]) for name in SERVICES])
     holding = [name for name in SERVICES if await holds_data(place.owners[name])]
     # What an interrupted restore has left behind needs no permission.

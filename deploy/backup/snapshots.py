@@ -31,11 +31,16 @@ _TAKE = (
     " expires_at = excluded.expires_at"
 )
 _GIVE_BACK = "UPDATE leases SET expires_at = now() - interval '1 second' WHERE name = 'relay' AND holder = $1"
+_IS_OURS = "SELECT EXISTS (SELECT FROM leases WHERE name = 'relay' AND holder = $1 AND expires_at > clock_timestamp())"
 _STATE = (
     "SELECT pg_export_snapshot() AS id, (SELECT coalesce(max(position), 0) FROM event_log) AS position,"
     " (SELECT count(*) FROM outbox) AS waiting,"
     " (SELECT array_agg(version_num ORDER BY version_num) FROM alembic_version) AS revisions"
 )
+
+
+class PauseEnded(RuntimeError):
+    """A relay did not rest until the last snapshot was taken: they are not of one moment, and nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +56,17 @@ class Snapshot:
 
 @asynccontextmanager
 async def snapshots(place: Place) -> AsyncIterator[Mapping[str, Snapshot]]:
-    """Yield every service's snapshot, all of one moment; they last as long as the body."""
+    """Yield every service's snapshot, all of one moment; they last as long as the body. Raises PauseEnded."""
     async with AsyncExitStack() as stack:
-        taken: dict[str, Snapshot] = {}
+        owners: dict[str, Any] = {}
+        states: dict[str, Any] = {}
         async with _paused_relays(place):
             for name in SERVICES:
                 owner = await stack.enter_async_context(connected(place.owners[name]))
                 await stack.enter_async_context(owner.transaction(isolation="repeatable_read", readonly=True))
-                state = await owner.fetchrow(_STATE)
-                taken[name] = Snapshot(**state, file_keys=await file_keys(owner, name))
-        yield taken
+                owners[name], states[name] = owner, await owner.fetchrow(_STATE)
+        # Of the same moment, and no longer anybody's wait.
+        yield {name: Snapshot(**states[name], file_keys=await file_keys(owners[name], name)) for name in SERVICES}
 
 
 async def file_keys(owner: Any, service: str) -> list[str]:
@@ -80,13 +86,17 @@ def _file_columns(table: Table) -> list[str]:
 
 @asynccontextmanager
 async def _paused_relays(place: Place) -> AsyncIterator[None]:
-    """Hold every relay's lease. If this process dies, they run out by themselves."""
+    """Hold every relay's lease. If this process dies, they run out by themselves. Raises PauseEnded when one did."""
     us = uuid4()
     try:
         held = [await _take(place.owners[name], us) for name in SERVICES]
         if any(held):
             await asyncio.sleep(UNTIL_NOTICED_SECONDS)
         yield
+        for name in SERVICES:
+            async with connected(place.owners[name]) as owner:
+                if not await owner.fetchval(_IS_OURS, us):
+                    raise PauseEnded(f"the relay of {name} went on before every database had its snapshot: try again")
     finally:
         for name in SERVICES:
             async with connected(place.owners[name]) as owner:

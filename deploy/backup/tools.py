@@ -9,10 +9,12 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from deploy.backup.places import connected
-from deploy.embedded.postgres import PostgresError, find_binaries
+from deploy.embedded.account import PostgresError
+from deploy.embedded.postgres import find_binaries
 
 # A table that somebody alters meanwhile is waited for so long.
 LOCK_MILLISECONDS = 60_000
+SETS_TRANSACTION_TIMEOUT = 17
 
 
 class ToolFailed(RuntimeError):
@@ -37,16 +39,32 @@ async def load(path: Path, address: str) -> None:
 
 
 async def check_tools(address: str) -> int:
-    """Return the server's major version. Raises ToolFailed when a tool is missing or older than the server."""
+    """Return the server's major version. Raises ToolFailed when a tool is missing or does not fit the server."""
     async with connected(address) as connection:
         server = int(await connection.fetchval("SHOW server_version_num")) // 10_000
     for name in ("pg_dump", "pg_restore"):
         found = re.search(r" (\d+)", await _output(_find(name), "--version"))
-        if found is None or int(found.group(1)) < server:
-            raise ToolFailed(
-                f"{_find(name)} is older than the server (PostgreSQL {server}): point COWORK_PG_BIN to a newer one"
-            )
+        _refuse_unfit(_find(name), int(found.group(1)) if found else 0, server)
     return server
+
+
+def _refuse_unfit(program: Path, version: int, server: int) -> None:
+    """From 17 on pg_restore sets a parameter that servers before 17 refuse: a backup nobody could load is not made."""
+    if version < server or server < SETS_TRANSACTION_TIMEOUT <= version:
+        raise ToolFailed(
+            f"{program} is of PostgreSQL {version} and the server of PostgreSQL {server}:"
+            " point COWORK_PG_BIN to the programs of the server's version"
+        )
+
+
+async def check_archive(path: Path) -> None:
+    """Read a dump's table of contents, before anything is emptied for it. Raises ToolFailed."""
+    process = await asyncio.create_subprocess_exec(
+        str(_find("pg_restore")), "--list", str(path), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    if process.returncode != 0:
+        raise ToolFailed(_first_error("pg_restore", said.decode(errors="replace")))
 
 
 def _find(name: str) -> Path:

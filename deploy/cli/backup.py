@@ -21,9 +21,10 @@ from deploy.backup.making import NotEmpty, make_backup
 from deploy.backup.manifest import Damaged, NoBackup
 from deploy.backup.places import LEDGER, NotConfigured, Place, open_place
 from deploy.backup.restoring import LiveTarget, Plan, StillThere, carry_out, plan_restore
+from deploy.backup.snapshots import PauseEnded
 from deploy.backup.tools import ToolFailed
 from deploy.cli.connections import DEFAULT_FOLDER, Folder
-from deploy.embedded.postgres import PostgresError
+from deploy.embedded.account import PostgresError
 from services.privacy.ledger import ChainBroken
 from shared import logging
 
@@ -31,7 +32,8 @@ console = Console(stderr=True, highlight=False)
 AsJson = Annotated[bool, Parameter(name="--json", help="machine-readable summary")]
 LedgerFolder = Annotated[Path | None, Parameter(help="folder of the newest ledger dump, where the live one is lost")]
 REFUSALS = (
-    AboveRowSecurity, BrokerAway, ChainBroken, Damaged, LiveTarget, NoLedger, NotEmpty, PostgresError, StillThere, ToolFailed,
+    AboveRowSecurity, BrokerAway, ChainBroken, Damaged, LiveTarget, NoLedger, NotEmpty, PauseEnded, PostgresError,
+    StillThere, ToolFailed,
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from deploy.cli.connections import DEFAULT_FOLDER, Folder
 from deploy.cli.demo import seed
 from deploy.demo.client import Client
 from deploy.demo.seed import ADMIN, SLUG
-from deploy.embedded.postgres import PostgresError
+from deploy.embedded.account import PostgresError
 from deploy.embedded.suite import EmbeddedSuite
 from services.notify.api import outbox_token
 from shared import logging

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.doctor.findings import Finding, failed
-from deploy.embedded.postgres import PostgresError
+from deploy.embedded.account import PostgresError
 from deploy.embedded.secrets import DATABASES
 from deploy.embedded.suite import EmbeddedSuite
 from deploy.suite import settings_class

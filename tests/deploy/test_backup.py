@@ -3,23 +3,29 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from deploy.backup.files import files_of, pack, unpack
-from deploy.backup.gate import close_gate, is_closed, open_gate, who_serves
+from deploy.backup.gate import close_gate, is_closed, is_open_to_all, open_gate, who_serves
 from deploy.backup.kept import AboveRowSecurity, refuse_above_row_security
+from deploy.backup.ledger import NoLedger, choose_ledger, require_state
 from deploy.backup.making import NotEmpty, make_backup
+from deploy.backup.manifest import LedgerState, Manifest
 from deploy.backup.past import epoch_of, raise_epoch
-from deploy.backup.places import Place, connected
-from deploy.backup.snapshots import snapshots
-from deploy.backup.tools import ToolFailed, load
+from deploy.backup.places import LEDGER, Place, connected
+from deploy.backup.snapshots import PauseEnded, snapshots
+from deploy.backup.tools import ToolFailed, _refuse_unfit, check_archive, load
 from deploy.embedded.secrets import load_or_make
+from services.privacy.ledger import ChainBroken, Entry, open_ledger
 from shared.bus import Consumers, publish
 from shared.bus.leases import Lease
-from shared.db import Database, uuid7
+from shared.db import Database, utc_now, uuid7
 from shared.events import SERVICES
 from shared.events.feed import PostPublished
 from shared.events.identity import Language, TenantChanged
@@ -50,6 +56,15 @@ async def test_relays_rest_while_the_snapshots_are_taken_and_go_on_at_once(place
             assert await other.fetchval("SELECT count(*) FROM event_log") == taken["feed"].position == 0
     assert await relay.acquire(), "the lease is given back"
     await feed.close()
+
+
+async def test_a_relay_that_went_on_meanwhile_spoils_the_snapshots(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.backup.snapshots.PAUSE_SECONDS", 0)
+    with pytest.raises(PauseEnded, match="try again"):
+        async with snapshots(place):
+            raise AssertionError("they are not of one moment")
 
 
 async def test_a_backup_goes_into_a_folder_of_its_own(place: Place, tmp_path: Path) -> None:
@@ -99,6 +114,53 @@ async def test_news_after_a_restore_win_over_news_of_the_future_that_is_lost(dat
     await feed.close()
 
 
+def manifest(state: LedgerState) -> Manifest:
+    return Manifest(made_at=utc_now(), postgres=18, services={}, ledger=state, parts={})
+
+
+async def write_down(place: Place, *ages: timedelta) -> None:
+    """Note one erasure for each age."""
+    async with open_ledger(place.ledger_key, place.owners[LEDGER]) as ledger:
+        for age in ages:
+            digest = ledger.digest(uuid7(), uuid7())
+            await ledger.append(Entry(digest, "completed", "remove", utc_now() - age))
+
+
+async def test_a_backup_that_the_ledger_no_longer_remembers_is_refused(place: Place) -> None:
+    await write_down(place, timedelta(days=200))
+    old, younger = await require_state(place), timedelta(days=100)
+    await write_down(place, younger, timedelta(days=1))
+    between = old.model_copy(update={"position": old.position + 1, "head": None})
+    async with open_ledger(place.ledger_key, place.owners[LEDGER]) as ledger:
+        assert await ledger.prune(before=utc_now() - timedelta(days=65)) == 2
+    with pytest.raises(NoLedger, match="positions 2 to 2, has been pruned and would come back"):
+        await choose_ledger(place, manifest(old), None)
+    assert (await choose_ledger(place, manifest(between), None)).dump is None, "everybody since is still in it"
+
+
+async def test_another_ledger_than_the_backups_is_refused_even_when_it_is_longer(place: Place) -> None:
+    state = await require_state(place)
+    other = state.model_copy(update={"id": uuid4()})
+    assert (await choose_ledger(place, manifest(state), None)).dump is None
+    with pytest.raises(NoLedger, match="is new"):
+        await choose_ledger(place, manifest(other), None)
+    await write_down(place, timedelta(days=1), timedelta(days=1))
+    with pytest.raises(NoLedger, match="another one"):
+        await choose_ledger(place, manifest(other), None)
+    ahead = (await require_state(place)).model_copy(update={"position": 9})
+    with pytest.raises(NoLedger, match="older than the backup"):
+        await choose_ledger(place, manifest(ahead), None)
+
+
+async def test_a_chain_that_has_left_the_backups_is_noticed(place: Place) -> None:
+    await write_down(place, timedelta(days=1))
+    state = await require_state(place)
+    await write_down(place, timedelta(days=1))
+    await choose_ledger(place, manifest(state), None)
+    with pytest.raises(ChainBroken):
+        await choose_ledger(place, manifest(state.model_copy(update={"head": "00" * 32})), None)
+
+
 def changed(slug: str) -> TenantChanged:
     return TenantChanged(
         tenant_id=uuid7(), slug=slug, languages=[Language.FR], default_language=Language.FR, time_zone="Europe/Paris"
@@ -111,6 +173,7 @@ async def test_nobody_connects_while_the_gate_is_closed(urls: Any) -> None:
         assert "connections" in (await who_serves(owner) or "")
     await close_gate([owner])
     assert await is_closed(owner)
+    assert not await is_open_to_all(owner)
     with pytest.raises(Exception, match="permission denied for database"):
         async with connected(app):
             pass
@@ -125,6 +188,20 @@ async def test_a_superuser_does_not_restore(place: Place, urls: Any) -> None:
     above = os.environ["COWORK_RUN_PG_URL"].replace("postgresql://", "postgresql+asyncpg://").rsplit("/", 1)[0]
     with pytest.raises(AboveRowSecurity, match="feed"):
         await refuse_above_row_security(Place({**place.owners, "feed": f"{above}/{database}"}, "k", "file:///nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("version", "server", "fits"), [(18, 18, True), (18, 17, True), (16, 18, False), (17, 16, False)]
+)
+def test_programs_that_could_not_load_what_they_dump_are_refused(version: int, server: int, fits: bool) -> None:
+    with nullcontext() if fits else pytest.raises(ToolFailed, match="COWORK_PG_BIN"):
+        _refuse_unfit(Path("pg_restore"), version, server)
+
+
+async def test_a_dump_that_cannot_be_read_is_refused_before_anything_is_emptied(tmp_path: Path) -> None:
+    (tmp_path / "no.dump").write_bytes(b"nothing of the kind")
+    with pytest.raises(ToolFailed):
+        await check_archive(tmp_path / "no.dump")
 
 
 async def test_what_a_tool_says_quotes_no_row_and_no_password(urls: Any, tmp_path: Path) -> None:

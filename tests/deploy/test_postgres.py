@@ -9,7 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from deploy.embedded.postgres import EmbeddedPostgres, PostgresError
+from deploy.embedded.account import PostgresError
+from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import Names, provision
 
 
@@ -41,6 +42,26 @@ async def test_data_survives_a_restart_and_a_kill(folder: Path) -> None:
     await third.start()
     assert [row["value"] for row in await rows(third, "SELECT value FROM kept")] == [42]
     await third.stop()
+
+
+async def test_a_server_that_is_too_busy_to_answer_is_not_taken_for_absent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, other = EmbeddedPostgres(folder / "pg", durable=False), EmbeddedPostgres(folder / "pg", durable=False)
+    assert not await other.find()
+    await server.start()
+    assert await other.find()
+    assert other.port == server.port
+    pid = int((server.folder / "data" / "postmaster.pid").read_text().split()[0])
+    monkeypatch.setattr("deploy.embedded.postgres.START_SECONDS", 0.1)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(PostgresError, match="does not answer"):
+            await other.find()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert len(await rows(server, "SELECT 1")) == 1, "it is still there"
+    await server.stop()
 
 
 async def test_nobody_enters_without_the_password_and_nothing_personal_is_logged(folder: Path) -> None:

@@ -88,6 +88,8 @@ class Ledger:
     async def verify(self) -> int:
         """Recompute the whole chain from where it was pruned last; return the number of entries. Raises ChainBroken."""
         async with self._transaction() as session:
+            # Nobody prunes between the two statements.
+            await session.execute(_LOCK)
             marked = {row.position: row for row in await session.execute(select(checkpoints))}
             rows = (await session.execute(select(entries).order_by(entries.c.position))).all()
         for position, mark in marked.items():

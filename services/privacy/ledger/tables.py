@@ -1,6 +1,6 @@
 """The ledger database's tables: hashes, enums, numbers and instants only, and the database refuses anything else."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, LargeBinary, Table, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, LargeBinary, Table, Text, Uuid, text
 
 from shared.db import service_metadata
 from shared.privacy.marks import no_subject, not_personal
@@ -39,6 +39,14 @@ checkpoints = Table(
     CheckConstraint("octet_length(hash) = 32 AND octet_length(seal) = 32", name="hashes"),
     CheckConstraint("pruned >= 0", name="pruned"),
     info=no_subject("state of the chain"),
+)
+
+# One row: which ledger this is. It goes along with dumps, so that a new and empty one is never taken for the one of a backup.
+origin = Table(
+    "origin",
+    LEDGER,
+    Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()"), info=not_personal("random id")),
+    info=no_subject("the ledger's own name"),
 )
 
 # The last backup, the last restore and the last drill, for `cowork doctor`.
