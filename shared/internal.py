@@ -40,6 +40,7 @@ class Internal:
         self._session: aiohttp.ClientSession | None = None
         self._token = ""
         self._token_ends = 0.0
+        self._token_failed_at = -math.inf
         self._renewing = asyncio.Lock()
         # Since when a service does not answer: infinity while it does, no entry when it never has (it is no restart then).
         self._away_since: dict[str, float] = {}
@@ -83,10 +84,18 @@ class Internal:
         return await self._send(method, service, path, headers, body, raw=raw, query=query)
 
     async def _fresh_token(self) -> str:
+        asked = time.monotonic()
         async with self._renewing:
+            if self._token_failed_at > asked:
+                # Whoever was before us has waited for nothing: one wait is enough for all.
+                raise ServiceDown(service="identity")
             if time.monotonic() > self._token_ends - RENEW_SECONDS_BEFORE_END:
                 credentials = {"client_id": self.service, "client_secret": self._client_secret}
-                answer = await self._send("POST", "identity", "service-tokens", {}, credentials, raw=False)
+                try:
+                    answer = await self._send("POST", "identity", "service-tokens", {}, credentials, raw=False)
+                except ServiceDown:
+                    self._token_failed_at = time.monotonic()
+                    raise
                 self._token = str(answer["access_token"])
                 self._token_ends = time.monotonic() + float(answer["expires_in"])
         return self._token

@@ -74,3 +74,17 @@ async def test_a_service_that_never_answered_is_not_waited_for(attempts: list[st
         await internal.keys()
     assert len(attempts) == 1
     await internal.close()
+
+
+async def test_many_calls_wait_together_for_a_token_that_does_not_come(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[str]
+) -> None:
+    monkeypatch.setattr(calls, "TIMEOUT", calls.aiohttp.ClientTimeout(total=0.3))
+    server = await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    internal = Internal("test", "secret", {"identity": f"http://127.0.0.1:{port}"})
+    answers = await asyncio.gather(*(internal.get("identity", "x") for _ in range(5)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ServiceDown] * 5
+    assert len(attempts) == 1
+    await internal.close()
+    server.close()
