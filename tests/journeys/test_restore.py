@@ -236,7 +236,7 @@ async def test_a_lost_ledger_is_given_from_its_own_newest_backup(embedded: Embed
     await space.completed(await space.deactivate(nora))
     assert (await embedded.cowork("backup", tmp_path / "second"))[0] == 0
     async with connected(embedded.owner("ledger")) as ledger:
-        await ledger.execute("DROP TABLE entries, checkpoints, runs, alembic_version")
+        await ledger.execute("DROP TABLE entries, checkpoints, origin, runs, alembic_version")
     await embedded.halt()
     code, _, said = await embedded.cowork("restore", tmp_path / "first", "--replace", "--yes")
     assert (code, "--ledger" in said) == (1, True), said
