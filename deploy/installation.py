@@ -8,7 +8,6 @@ import base64
 import hashlib
 import json
 import os
-import re
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 from deploy.embedded.provision import Names
 from deploy.embedded.secrets import Secrets, load_or_make
-from deploy.suite import subscriptions
 from shared.events import SERVICES
 
 VHOST = "cowork"
@@ -154,19 +152,16 @@ def _amqp_url(user: str, servers: Servers) -> str:
 def _definitions(servers: Servers) -> dict[str, Any]:
     """What RabbitMQ loads at its start: one user per service with least rights, and no default user.
 
-    A service consumes its own two queues, publishes its own events only (topic permissions are asked for the routing
-    key), and binds no other events than those that it subscribes to.
+    A service consumes its own two queues and publishes its own events (topic permissions are asked for the routing key).
+    It declares and binds nothing: the topology job does, as the operator.
     """
     users = [_user(name, password) for name, password in servers.broker_passwords.items()]
     permissions = [{"user": OPERATOR, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}]
     topics = [{"user": OPERATOR, "vhost": VHOST, "exchange": "cowork.events", "write": ".*", "read": ".*"}]
-    for service, subscribed in subscriptions().items():
-        queues = rf"cowork\.{service}\.(in|dead)"
-        exchanges = r"cowork\.(events|dead)"
-        rights = {"configure": f"^({queues}|{exchanges})$", "write": f"^({queues}|{exchanges})$"}
-        permissions.append({"user": service, "vhost": VHOST, **rights, "read": f"^({queues}|{exchanges})$"})
-        bound = "|".join(re.escape(event) for event in subscribed)
-        topic = {"write": rf"^{service}\.", "read": f"^({bound})$"}
+    for service in SERVICES:
+        rights = {"configure": "^$", "write": r"^cowork\.events$", "read": rf"^cowork\.{service}\.(in|dead)$"}
+        permissions.append({"user": service, "vhost": VHOST, **rights})
+        topic = {"write": rf"^{service}\.", "read": "^$"}
         topics.append({"user": service, "vhost": VHOST, "exchange": "cowork.events", **topic})
     return {
         "users": users,

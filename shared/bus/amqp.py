@@ -11,10 +11,11 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aio_pika.exceptions import AMQPError, DeliveryError
 from aiormq import Channel, spec
 from aiormq.exceptions import AMQPError as WireError
+from aiormq.exceptions import ChannelAccessRefused
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bus.contracts import Envelope
-from shared.bus.topology import declare_exchange, declare_queue, names
+from shared.bus.topology import declare_queue, events_exchange, is_declared, names
 from shared.bus.transport import Deliver, Delivery, TransportDown
 
 log = structlog.get_logger()
@@ -38,7 +39,7 @@ class AmqpTransport:
         self._namespace = namespace
         self._subscribed = frozenset(subscribed)
         self._publishing: tuple[AbstractConnection, Channel] | None = None
-        self._exchange = ""
+        self._exchange = events_exchange(namespace)
         self._consuming: AbstractConnection | None = None
         self._connecting = asyncio.Lock()
 
@@ -69,9 +70,10 @@ class AmqpTransport:
         connection = await self._consuming_connection()
         channel = None
         try:
+            await self._require_queues(connection, service, types)
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=limit)
-            queue = await declare_queue(channel, self._namespace, service, types)
+            queue = await channel.get_queue(names(self._namespace, service)[0], ensure=False)
             ended = await _ended(connection, channel)
 
             async def receive(message: AbstractIncomingMessage) -> None:
@@ -99,10 +101,10 @@ class AmqpTransport:
         connection = await self._consuming_connection()
         channel = None
         try:
+            await self._require_queues(connection, service, types)
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=10)
-            await declare_queue(channel, self._namespace, service, types)
-            queue = await channel.get_queue(dead_name)
+            queue = await channel.get_queue(dead_name, ensure=False)
             # Asked before anything is on its way here, and after everything that was is parked.
             if await _is_empty(channel, dead_name):
                 none_left()
@@ -126,7 +128,8 @@ class AmqpTransport:
                 try:
                     connection = await self._connect("publish")
                     channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-                    self._exchange = (await declare_exchange(channel, self._namespace)).name
+                    # Asked for only: who publishes declares nothing.
+                    await channel.get_exchange(self._exchange)
                     underlay = await channel.get_underlay_channel()
                     assert isinstance(underlay, Channel)
                     self._publishing = connection, underlay
@@ -142,6 +145,18 @@ class AmqpTransport:
                 except BROKER_ERRORS as error:
                     raise TransportDown from error
             return self._consuming
+
+    async def _require_queues(self, connection: AbstractConnection, service: str, types: Iterable[str]) -> None:
+        """Declare a service's queues where they are missing and its user may do so (in compose: only the topology job's)."""
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            if await is_declared(connection, self._namespace, service):
+                return
+            try:
+                async with connection.channel() as channel:
+                    await declare_queue(channel, self._namespace, service, types)
+            except ChannelAccessRefused:
+                log.error("consumer.queues_missing", service=service, remedy="cowork topology")
+                raise
 
     async def _connect(self, purpose: str) -> AbstractConnection:
         return await connect(self._url, heartbeat=HEARTBEAT_SECONDS, name=f"cowork-{purpose}")
@@ -185,7 +200,8 @@ def _delivery(message: AbstractIncomingMessage) -> Delivery:
             # The channel is gone: the broker delivers again and the inbox drops the duplicate.
             log.info("consumer.ack_lost", exc_info=error)
 
-    return Delivery(message.body, settle, acknowledge)
+    # Through the default exchange (no name) only the operator may send: no service has a right there.
+    return Delivery(message.body, settle, acknowledge, sent_as=message.routing_key if message.exchange else None)
 
 
 async def _is_empty(channel: AbstractChannel, name: str) -> bool:

@@ -48,7 +48,7 @@ class Lanes:
     def deliver(self, delivery: Delivery) -> None:
         """Queue a delivery on its lane; never blocks, never raises."""
         try:
-            envelope = Envelope.decode(delivery.body)
+            envelope = _open(delivery)
         except Undecodable as error:
             self._start(self._bury(delivery, str(error)))
             return
@@ -130,3 +130,12 @@ class Lanes:
             self.down.set()
             return
         await delivery.acknowledge()
+
+
+def _open(delivery: Delivery) -> Envelope:
+    """Decode a delivery. Raises Undecodable, also when it is another event than its sender was let publish."""
+    envelope = Envelope.decode(delivery.body)
+    if delivery.sent_as not in (None, envelope.type):
+        # The broker grants rights by routing key: what the body says of itself proves nothing.
+        raise Undecodable("its type is not its routing key")
+    return envelope

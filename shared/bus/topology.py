@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
-from aiormq.exceptions import ChannelPreconditionFailed
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractQueue
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 DELIVERY_LIMIT = 100
 
@@ -18,8 +18,23 @@ def names(namespace: str, service: str) -> tuple[str, str]:
     return f"{namespace}.{service}.in", f"{namespace}.{service}.dead"
 
 
+def events_exchange(namespace: str) -> str:
+    return f"{namespace}.events"
+
+
 async def declare_exchange(channel: AbstractChannel, namespace: str) -> AbstractExchange:
-    return await channel.declare_exchange(f"{namespace}.events", aio_pika.ExchangeType.TOPIC, durable=True)
+    return await channel.declare_exchange(events_exchange(namespace), aio_pika.ExchangeType.TOPIC, durable=True)
+
+
+async def is_declared(connection: AbstractConnection, namespace: str, service: str) -> bool:
+    """Whether both queues of a service exist; asking takes no rights and changes nothing."""
+    try:
+        async with connection.channel() as channel:
+            for name in names(namespace, service):
+                await channel.declare_queue(name, passive=True)
+    except ChannelNotFoundEntity:
+        return False
+    return True
 
 
 def queues(namespace: str, service: str) -> dict[str, dict[str, object]]:

@@ -18,11 +18,13 @@ class Delivery:
     """One message for one subscriber.
 
     `settle` runs in the transaction that handles it, `acknowledge` after the commit. Neither run = delivered again.
+    `sent_as` is the event type that the transport let its sender publish; None = nobody else could have sent it.
     """
 
     body: bytes
     settle: Callable[[AsyncSession], Awaitable[None]]
     acknowledge: Callable[[], Awaitable[None]]
+    sent_as: str | None = None
 
 
 Deliver = Callable[[Delivery], None]

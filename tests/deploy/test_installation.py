@@ -15,8 +15,12 @@ from aio_pika.exceptions import AMQPError
 
 from deploy.installation import VHOST, write_env, write_installation
 from deploy.suite import subscriptions
-from shared.bus.amqp import declare
+from shared.bus.amqp import AmqpTransport, declare
+from shared.bus.contracts import Envelope
+from shared.bus.transport import Delivery, TransportDown
+from shared.db import utc_now, uuid7
 from shared.events import SERVICES
+from shared.events.feed import PostPublished
 from shared.migrate import ROOT
 from tests.support.rabbitmq import Node
 
@@ -135,8 +139,17 @@ async def attempt(url: str, what: str) -> str:
                 await (await channel.get_queue("cowork.billing.in")).get(fail=False)
             elif what == "bind":
                 await (await channel.get_queue("cowork.feed.in")).bind(exchange, "helpdesk.ticket.opened.v1")
+            elif what == "bury":
+                dead = await channel.get_exchange("cowork.dead")
+                await dead.publish(aio_pika.Message(b"{}"), "cowork.billing.dead", mandatory=False)
+            elif what == "send":
+                await channel.default_exchange.publish(aio_pika.Message(b"{}"), "cowork.billing.in", mandatory=False)
+            elif what == "lead on":
+                await exchange.bind(await channel.get_exchange("cowork.dead"), "cowork.billing.dead")
+            elif what == "delete":
+                await channel.queue_delete("cowork.feed.in")
             else:
-                await channel.declare_queue("cowork.billing.copy", durable=True)
+                await channel.declare_queue("cowork.feed.copy", durable=True)
         except AMQPError as error:
             return str(error)
     return "done"
@@ -144,14 +157,38 @@ async def attempt(url: str, what: str) -> str:
 
 async def test_a_service_publishes_its_own_events_and_reads_its_own_queue_only(broker: Broker) -> None:
     await until_declared(broker.url("operator"))
-    for service, types in subscriptions().items():
-        await declare(broker.url(service), namespace="cowork", subscriptions={service: types})
-    connection = await aio_pika.connect(broker.url("feed"))
-    async with connection:
-        exchange = await (await connection.channel()).get_exchange("cowork.events")
-        await exchange.publish(aio_pika.Message(b"{}"), "feed.post.published.v1", mandatory=False)
-    for what in ("publish", "consume", "bind", "declare"):
+    types, seen = subscriptions(), asyncio.Queue[Delivery]()
+    feed, notify = (
+        AmqpTransport(
+            broker.url(service), namespace="cowork", subscribed={one for all_ in types.values() for one in all_}
+        )
+        for service in ("feed", "notify")
+    )
+    consuming = asyncio.create_task(notify.consume("notify", types["notify"], seen.put_nowait, limit=10))
+    event = PostPublished(tenant_id=uuid7(), post_id=uuid7(), author_id=uuid7(), is_announcement=False)
+    data = event.model_dump(mode="json")
+    assert await feed.publish([Envelope(uuid7(), event.type, event.tenant_id, event.key, 1, 0, utc_now(), data)]) == [
+        True
+    ]
+    assert (await asyncio.wait_for(seen.get(), 30)).sent_as == event.type
+    consuming.cancel()
+    await feed.close()
+    await notify.close()
+    for what in ("publish", "consume", "bind", "bury", "send", "lead on", "delete", "declare"):
         assert "ACCESS_REFUSED" in await attempt(broker.url("feed"), what), what
+
+
+async def test_a_service_whose_queue_is_missing_waits_for_the_topology_job(broker: Broker) -> None:
+    await until_declared(broker.url("operator"))
+    broker.node.delete_queue("cowork.notify.in", vhost=VHOST)
+    notify = AmqpTransport(broker.url("notify"), namespace="cowork", subscribed=[])
+    with pytest.raises(TransportDown):
+        await notify.consume("notify", subscriptions()["notify"], lambda _: None, limit=10)
+    await until_declared(broker.url("operator"))
+    consuming = asyncio.create_task(notify.consume("notify", subscriptions()["notify"], lambda _: None, limit=10))
+    assert await asyncio.wait({consuming}, timeout=1) == (set(), {consuming})
+    consuming.cancel()
+    await notify.close()
 
 
 async def test_nobody_comes_in_by_a_wrong_password(broker: Broker) -> None:

@@ -302,6 +302,35 @@ async def test_bytes_that_are_no_event_end_dead_with_a_reason_and_hold_nothing_u
         assert any(reason in entry.reason for entry in parked), reason
 
 
+async def test_an_event_in_the_clothes_of_another_ends_dead(
+    amqp_url: str, bus_namespace: str, make_database: Any
+) -> None:
+    """The broker lets a service publish by routing key: a body that says something else is somebody's forgery."""
+    feed, notify = await make_database(), await make_database()
+    desk = Desk(feed, notify, lambda: AmqpTransport(amqp_url, namespace=bus_namespace, subscribed=[]), amqp_url, "")
+    await _create_effects(notify)
+    erased: list[UUID] = []
+
+    async def erase(session: AsyncSession, event: AccountDeactivated) -> None:
+        erased.append(event.account_id)
+
+    desk.consumers.on(AccountDeactivated, overtakes=True)(erase)
+    event = AccountDeactivated(
+        tenant_id=TENANT, account_id=uuid7(), case_id=uuid7(), reason=DeactivationReason.OWN_REQUEST
+    )
+    await declare(
+        amqp_url, namespace=bus_namespace, subscriptions={"notify": [PostPublished.type, AccountDeactivated.type]}
+    )
+    body = Envelope(uuid7(), event.type, TENANT, event.key, 1, 0, utc_now(), event.model_dump(mode="json")).encode()
+    async with await aio_pika.connect(amqp_url) as connection, desk.running():
+        exchange = await (await connection.channel()).get_exchange(f"{bus_namespace}.events")
+        await exchange.publish(aio_pika.Message(body), PostPublished.type)
+        (parked,) = await wait_for(lambda: _parked(notify, 1))
+        assert (parked.state, parked.reason, erased) == ("dead", "its type is not its routing key", [])
+        await exchange.publish(aio_pika.Message(body), AccountDeactivated.type)
+        assert await wait_for(lambda: erased) == [event.account_id]
+
+
 async def test_what_the_broker_gave_up_on_is_parked_before_what_is_behind_it_is_handled(
     amqp_url: str, bus_namespace: str, make_database: Any
 ) -> None:
