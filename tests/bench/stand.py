@@ -26,7 +26,8 @@ class Stand:
         self.scale = scale
         self.folder = Path(tempfile.mkdtemp(prefix="cowork-bench-"))
         self.folder.chmod(0o755)
-        self.postgres = EmbeddedPostgres(self.folder / "postgres", max_connections=300)
+        # Only a smoke run does without fsync: none of its figures means anything.
+        self.postgres = EmbeddedPostgres(self.folder / "postgres", max_connections=300, durable=scale == 1)
         self.broker: Broker
         self.databases: Databases
         self._closing = AsyncExitStack()
