@@ -27,6 +27,9 @@ AMQP = "COWORK_RUN_AMQP_URL"
 PREFIX = "COWORK_RUN_PREFIX"
 PASSWORDS = "COWORK_RUN_PASSWORD"
 ORIGIN = "COWORK_RUN_ORIGIN"
+# Folders in memory, where there is room: a run makes some thirty database servers, and a test's disk may be slow.
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 6 << 30
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     logging.configure("test", level="ERROR")
     if PG in os.environ:
         return
+    if "TMPDIR" not in os.environ and _has_room(MEMORY):
+        os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
     os.environ[PREFIX] = f"t{secrets.token_hex(3)}"
     os.environ[PASSWORDS] = secrets.token_hex(12)
     os.environ[PG] = os.environ.get("COWORK_TEST_PG_URL") or _start_postgres(config)
@@ -59,6 +64,14 @@ class ByRoom(LoadScopeScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByRoom | None:
     return ByRoom(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether tests may work in a folder: it is large enough, may be written to, and programs in it may be run."""
+    if not os.access(folder, os.W_OK):
+        return False
+    found = os.statvfs(folder)
+    return not found.f_flag & os.ST_NOEXEC and found.f_bavail * found.f_frsize > ROOM_BYTES
 
 
 def _start_postgres(config: pytest.Config) -> str:
