@@ -26,7 +26,7 @@ def node() -> Iterator[Node]:
 
 
 async def connect(node: Node) -> tuple[AbstractConnection, AbstractChannel]:
-    connection = await aio_pika.connect(node.url() + "?heartbeat=2", timeout=10)
+    connection = await aio_pika.connect(node.url() + "?heartbeat=2", timeout=60)
     return connection, await connection.channel()
 
 
@@ -36,7 +36,7 @@ async def send(node: Node, queue: str, body: bytes = b"kept") -> None:
     async with connection:
         await channel.declare_queue(queue, durable=True, arguments=QUORUM)
         message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        await channel.default_exchange.publish(message, queue, timeout=20)
+        await channel.default_exchange.publish(message, queue, timeout=60)
 
 
 async def receive(node: Node, queue: str) -> bytes:
@@ -59,10 +59,10 @@ async def consume(node: Node, queue: str) -> bytes:
             return message.body
 
 
-async def is_blocked(node: Node) -> bool:
-    """Whether a publisher gets no confirm within a second."""
+async def is_blocked(node: Node, *, seconds: float = 60) -> bool:
+    """Whether a publisher gets no confirm within some seconds."""
     try:
-        await asyncio.wait_for(send(node, "blocked"), 1)
+        await asyncio.wait_for(send(node, "blocked"), seconds)
     except TimeoutError:
         return True
     return False
@@ -94,7 +94,7 @@ async def test_a_frozen_node_is_noticed_by_the_heartbeat_only_and_goes_on_afterw
     try:
         await asyncio.sleep(0.5)
         assert not closed.is_set()
-        await asyncio.wait_for(closed.wait(), 15)
+        await asyncio.wait_for(closed.wait(), 60)
     finally:
         node.thaw()
     await send(node, "thawed")
@@ -105,7 +105,7 @@ async def test_an_alarm_holds_publishers_until_it_is_cleared(node: Node, alarm: 
     assert not await is_blocked(node)
     await asyncio.to_thread(getattr(node, alarm))
     try:
-        assert await is_blocked(node)
+        assert await is_blocked(node, seconds=2)
     finally:
         await asyncio.to_thread(node.clear_alarms)
     assert not await is_blocked(node)
