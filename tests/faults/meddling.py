@@ -1,7 +1,6 @@
 """Between exchange and queues: every message again, or in another order, or something that is no message."""
 
 import asyncio
-import contextlib
 import random
 from collections import defaultdict
 from typing import Any, Self
@@ -15,6 +14,8 @@ from shared.bus.topology import names
 from shared.events.subscribers import SUBSCRIBERS
 
 PATIENCE_SECONDS = 0.5
+# What tells the reader of the tap that nothing more comes.
+END = b"end"
 
 
 class Meddler:
@@ -23,6 +24,7 @@ class Meddler:
     def __init__(self, url: str, namespace: str) -> None:
         self._url = url
         self._namespace = namespace
+        self._tap_name = f"{namespace}.tap"
         self._random = random.Random(50)
         self._tasks: list[asyncio.Task[None]] = []
         self._connection: AbstractConnection
@@ -40,12 +42,11 @@ class Meddler:
         await self._hand_on_shuffled()
         for queue, event_type in self._unbound:
             await (await self._channel.get_queue(queue)).bind(f"{self._namespace}.events", routing_key=event_type)
-        # What was published before the last binding stood is in the tap alone.
+        # What was published before the last binding stood is in the tap alone: it is read to its end, however long it is.
         await asyncio.sleep(PATIENCE_SECONDS)
-        for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if self._tasks:
+            await self._channel.default_exchange.publish(aio_pika.Message(END), self._tap_name)
+        await asyncio.gather(*self._tasks)
         await self._hand_on_shuffled()
         await self._connection.close()
 
@@ -101,7 +102,7 @@ class Meddler:
     async def _tap(self, take: Any) -> None:
         """Read a copy of everything that is published."""
         exchange = await self._channel.get_exchange(f"{self._namespace}.events")
-        queue = await self._channel.declare_queue(f"{self._namespace}.tap", auto_delete=True, exclusive=True)
+        queue = await self._channel.declare_queue(self._tap_name, auto_delete=True, exclusive=True)
         for event_type in SUBSCRIBERS:
             await queue.bind(exchange, routing_key=event_type)
         self._tasks.append(asyncio.create_task(self._read(queue, take)))
@@ -109,5 +110,7 @@ class Meddler:
     async def _read(self, queue: AbstractQueue, take: Any) -> None:
         async with queue.iterator() as messages:
             async for message in messages:
-                await take(message.body)
                 await message.ack()
+                if message.body == END:
+                    return
+                await take(message.body)
