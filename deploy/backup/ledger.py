@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy.backup.manifest import LedgerManifest, LedgerState, Manifest, part_of, read_ledger_manifest, write_manifest
 from deploy.backup.places import LEDGER, Place, connected
+from deploy.backup.snapshots import revisions_of
 from deploy.backup.tools import dump, load
 from deploy.backup.wiping import wipe
 from services.privacy.ledger import ChainBroken, Ledger, open_ledger
@@ -58,8 +59,7 @@ async def dump_ledger(place: Place, folder: Path, *, now: datetime) -> LedgerMan
     Raises NoLedger when its database has no tables.
     """
     state = await require_state(place)
-    async with connected(place.owners[LEDGER]) as owner:
-        revisions = [row["version_num"] for row in await owner.fetch("SELECT version_num FROM alembic_version")]
+    revisions = await revisions_of(place.owners[LEDGER])
     await dump(place.owners[LEDGER], folder / DUMP)
     parts = {DUMP: part_of(folder / DUMP)}
     manifest = LedgerManifest(made_at=now, revisions=revisions, state=state, parts=parts)

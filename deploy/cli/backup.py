@@ -17,7 +17,7 @@ from deploy.backup.broker import BrokerAway
 from deploy.backup.drill import scratch_place
 from deploy.backup.kept import AboveRowSecurity
 from deploy.backup.ledger import NoLedger
-from deploy.backup.making import NotEmpty, make_backup
+from deploy.backup.making import NewerDatabase, NotEmpty, make_backup
 from deploy.backup.manifest import Damaged, NoBackup
 from deploy.backup.places import LEDGER, NotConfigured, Place, open_place
 from deploy.backup.restoring import LiveTarget, Plan, StillThere, carry_out, plan_restore
@@ -32,8 +32,8 @@ console = Console(stderr=True, highlight=False)
 AsJson = Annotated[bool, Parameter(name="--json", help="machine-readable summary")]
 LedgerFolder = Annotated[Path | None, Parameter(help="folder of the newest ledger dump, where the live one is lost")]
 REFUSALS = (
-    AboveRowSecurity, BrokerAway, ChainBroken, Damaged, LiveTarget, NoLedger, NotEmpty, PauseEnded, PostgresError,
-    StillThere, ToolFailed,
+    AboveRowSecurity, BrokerAway, ChainBroken, Damaged, LiveTarget, NewerDatabase, NoLedger, NotEmpty, PauseEnded,
+    PostgresError, StillThere, ToolFailed,
 )  # fmt: skip
 
 
