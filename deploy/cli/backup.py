@@ -30,7 +30,7 @@ from shared import logging
 
 console = Console(stderr=True, highlight=False)
 AsJson = Annotated[bool, Parameter(name="--json", help="machine-readable summary")]
-LedgerFolder = Annotated[Path | None, Parameter(help="folder of the newest ledger dump, where the live one is lost")]
+LedgerFolder = Annotated[Path | None, Parameter(help="the newest ledger dump, where the live one is lost or broken")]
 REFUSALS = (
     AboveRowSecurity, BrokerAway, ChainBroken, Damaged, LiveTarget, NewerDatabase, NoLedger, NotEmpty, PauseEnded,
     PostgresError, StillThere, ToolFailed,

@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from deploy.backup.ledger import NoLedger, choose_ledger, require_state
+from deploy.backup.ledger import NoLedger, choose_ledger, dump_ledger, load_ledger, require_state
 from deploy.backup.manifest import LedgerState, Manifest
-from deploy.backup.places import LEDGER, Place
+from deploy.backup.places import LEDGER, Place, connected
 from services.privacy.ledger import ChainBroken, Entry, open_ledger
 from shared.db import utc_now, uuid7
 
@@ -56,5 +56,30 @@ async def test_a_chain_that_has_left_the_backups_is_noticed(place: Place) -> Non
     state = await require_state(place)
     await write_down(place, timedelta(days=1))
     await choose_ledger(place, manifest(state), None)
-    with pytest.raises(ChainBroken):
+    with pytest.raises(NoLedger, match=r"chain breaks at position 1, or the key .* whole dump with --ledger"):
         await choose_ledger(place, manifest(state.model_copy(update={"head": "00" * 32})), None)
+
+
+async def test_a_broken_ledger_gives_way_to_a_whole_dump_and_to_no_other(place: Place, tmp_path: Path) -> None:
+    whole, broken, every = tmp_path / "whole", tmp_path / "broken", "SELECT * FROM entries ORDER BY position"
+    await write_down(place, timedelta(days=2))
+    state = await dumped(place, whole)
+    await write_down(place, timedelta(days=1))
+    async with connected(place.owners[LEDGER]) as owner:
+        await owner.execute("UPDATE entries SET content = 'keep' WHERE position = 1")
+        before = await owner.fetch(every)
+    await dumped(place, broken)
+    with pytest.raises(ChainBroken):
+        await load_ledger(place, await choose_ledger(place, manifest(state), broken))
+    async with connected(place.owners[LEDGER]) as owner:
+        assert await owner.fetch(every) == before, "nothing is lost for it"
+    await load_ledger(place, await choose_ledger(place, manifest(state), whole))
+    async with open_ledger(place.ledger_key, place.owners[LEDGER]) as ledger:
+        assert await ledger.verify() == 2
+        assert await ledger.contents() == {row["subject_hmac"]: "remove" for row in before}, "whom it named is named"
+    assert (await choose_ledger(place, manifest(state), None)).dump is None
+
+
+async def dumped(place: Place, folder: Path) -> LedgerState:
+    folder.mkdir()
+    return (await dump_ledger(place, folder, now=utc_now())).state
