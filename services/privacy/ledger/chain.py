@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,8 @@ from shared.db import Database
 
 # Entries are appended one after the other, whichever worker completes a case.
 _LOCK = text("SELECT pg_advisory_xact_lock(7023512)")
+# Entries read together when the whole chain is verified.
+BATCH = 5000
 
 
 class ChainBroken(Exception):
@@ -91,14 +93,18 @@ class Ledger:
             # Nobody prunes between the two statements.
             await session.execute(_LOCK)
             marked = {row.position: row for row in await session.execute(select(checkpoints))}
-            rows = (await session.execute(select(entries).order_by(entries.c.position))).all()
+            return await self._verified(marked, _in_order(session))
+
+    async def _verified(self, marked: Mapping[int, Any], rows: AsyncIterator[Any]) -> int:
         for position, mark in marked.items():
             if mark.seal != self._seal(position, mark.hash, mark.pruned):
                 raise ChainBroken(position)
         base = max((mark for mark in marked.values() if mark.pruned), key=lambda mark: mark.position, default=None)
         previous = None if base is None else base.hash
         unmet = {position for position in marked if base is None or position > base.position}
-        for row in rows:
+        count = 0
+        async for row in rows:
+            count += 1
             entry = Entry(row.subject_hmac, row.outcome, row.content, row.erased_at, row.manifests_digest)
             if row.previous_hash != previous or row.hash != self._link(previous, entry):
                 raise ChainBroken(row.position)
@@ -108,7 +114,7 @@ class Ledger:
             unmet.discard(row.position)
         if unmet:
             raise ChainBroken(min(unmet))
-        return len(rows)
+        return count
 
     async def mark(self) -> None:
         """Seal where the chain stands now, so that entries cut off its end are missed."""
@@ -184,6 +190,19 @@ def _last(before: int | None) -> Any:
     """Select the last entry, or the last one before a position."""
     last = select(entries.c.position, entries.c.hash).order_by(entries.c.position.desc()).limit(1)
     return last if before is None else last.where(entries.c.position < before)
+
+
+async def _in_order(session: AsyncSession) -> AsyncIterator[Any]:
+    """Yield the entries, read a batch at a time."""
+    last = 0
+    while True:
+        batch = select(entries).where(entries.c.position > last).order_by(entries.c.position).limit(BATCH)
+        rows = (await session.execute(batch)).all()
+        for row in rows:
+            yield row
+        if len(rows) < BATCH:
+            return
+        last = rows[-1].position
 
 
 async def _head(session: AsyncSession) -> bytes | None:

@@ -79,6 +79,17 @@ async def test_nobody_rewrites_an_entry_with_the_services_own_role(book: Book) -
     await own.close()
 
 
+async def test_a_long_chain_is_verified_batch_by_batch(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.privacy.ledger.chain.BATCH", 2)
+    await book.ledger.append(*(book.entry() for _ in range(5)))
+    await book.ledger.mark()
+    assert await book.ledger.verify() == 5
+    await book.forger.execute("UPDATE entries SET content = 'keep' WHERE position = 5")
+    with pytest.raises(ChainBroken) as broken:
+        await book.ledger.verify()
+    assert broken.value.position == 5
+
+
 @pytest.mark.parametrize(
     ("forgery", "breaks_at"),
     [
