@@ -39,7 +39,7 @@ _KNOWN_CASE = (
     " ORDER BY started_at DESC"
 )
 _IS_COMPLETED = "SELECT FROM cases WHERE is_tenant AND completed_at IS NOT NULL"
-# The ledger says that the erasure was completed: a hold of the time before was lifted by then.
+# The ledger says that the erasure was completed, or carried out all the same: a hold of the time before is lifted.
 _LIFT_HOLDS = "DELETE FROM holds WHERE tenant_id = $1 AND (account_id = $2 OR $1 = $2)"
 _END_TENANT = "UPDATE tenant_settings SET case_id = $2, deactivated_at = now() WHERE tenant_id = $1 AND case_id IS NULL"
 

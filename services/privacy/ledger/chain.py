@@ -17,6 +17,8 @@ from shared.db import Database
 
 # Entries are appended one after the other, whichever worker completes a case.
 _LOCK = text("SELECT pg_advisory_xact_lock(7023512)")
+# The outcome of an erasure that a restore found under way: it is carried out by the replay.
+COMMANDED = "commanded"
 # Entries read together when the whole chain is verified.
 BATCH = 5000
 
@@ -31,7 +33,7 @@ class ChainBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One erasure: outcome and content choice are values of CaseOutcome and ContentChoice, hashes have 32 bytes."""
+    """One erasure: outcome (a CaseOutcome, or COMMANDED) and content choice (a ContentChoice); hashes have 32 bytes."""
 
     subject_hmac: bytes
     outcome: str
@@ -77,7 +79,7 @@ class Ledger:
         return len(rows)
 
     async def knows(self, tenant_id: UUID, subject_id: UUID) -> bool:
-        """Whether a subject's erasure has been completed."""
+        """Whether a subject's erasure has been completed, or was commanded when a restore began."""
         found = exists().where(entries.c.subject_hmac == self.digest(tenant_id, subject_id))
         async with self._transaction() as session:
             return bool(await session.scalar(select(found)))
