@@ -18,6 +18,7 @@ from shared.bus import crash
 from shared.db import utc_now, uuid7
 from shared.events.identity import ContentChoice
 from shared.events.privacy import CaseCompleted
+from shared.telemetry import REGISTRY
 
 NOBODY = "postgresql+asyncpg://nobody@127.0.0.1:9/nothing"
 
@@ -195,7 +196,8 @@ async def test_a_crash_between_ledger_and_completion_does_no_harm(office: Any) -
 
 async def test_a_case_waits_for_a_ledger_that_is_away(office: Any) -> None:
     case_id = await office.answered()
-    away = Ledger("l" * 48, NOBODY)
+    away, waits = Ledger("l" * 48, NOBODY), "cowork_erasure_ledger_waits_total"
+    before = REGISTRY.get_sample_value(waits)
     assert not await office.verified(case_id, ledger=away)
     await away.close()
     assert (await office.case(case_id))["completed_at"] is None
@@ -207,3 +209,4 @@ async def test_a_wrong_case_is_never_written_down(office: Any) -> None:
     assert await office.entry(case_id, feed=1) is None
     assert not await office.ledger.knows(office.tenant, office.nora.account_id)
     assert (await office.privacy.public.get(f"/cases/{uuid4()}")).status_code == 404
+    assert REGISTRY.get_sample_value(waits) == before + 1, "an alert asks for it"
