@@ -119,7 +119,13 @@ class Ledger:
         return count
 
     async def mark(self) -> None:
-        """Seal where the chain stands now, so that entries cut off its end are missed."""
+        """Seal where the chain stands now, so that whoever cuts entries off its end is found out.
+
+        The service's role can cut off none at all: the database lets an entry go only where a checkpoint of pruning takes
+        its place, and the last checkpoint never; one without the key is no seal. Who owns the database can switch that
+        off: entries that came after the last seal are then not missed, nor are older ones if their seals go as well. Only
+        a backup, which says how far the ledger went, tells.
+        """
         async with self._transaction() as session:
             await session.execute(_LOCK)
             last = (await session.execute(_last(None))).one_or_none()
@@ -188,12 +194,6 @@ def _values(entry: Entry) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in entry.__slots__}
 
 
-def _last(before: int | None) -> Any:
-    """Select the last entry, or the last one before a position."""
-    last = select(entries.c.position, entries.c.hash).order_by(entries.c.position.desc()).limit(1)
-    return last if before is None else last.where(entries.c.position < before)
-
-
 async def _in_order(session: AsyncSession) -> AsyncIterator[Any]:
     """Yield the entries, read a batch at a time."""
     last = 0
@@ -205,6 +205,12 @@ async def _in_order(session: AsyncSession) -> AsyncIterator[Any]:
         if len(rows) < BATCH:
             return
         last = rows[-1].position
+
+
+def _last(before: int | None) -> Any:
+    """Select the last entry, or the last one before a position."""
+    last = select(entries.c.position, entries.c.hash).order_by(entries.c.position.desc()).limit(1)
+    return last if before is None else last.where(entries.c.position < before)
 
 
 async def _head(session: AsyncSession) -> bytes | None:
