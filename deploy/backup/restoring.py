@@ -79,7 +79,7 @@ async def plan_restore(
 ) -> Plan:
     """Check everything that can be checked before anything is lost.
 
-    Raises NoBackup, Damaged, ToolFailed, NoLedger, ChainBroken, AboveRowSecurity, BrokerAway, LiveTarget, ErasuresHeld.
+    Raises NoBackup, Damaged, ToolFailed, NoLedger, AboveRowSecurity, BrokerAway, LiveTarget, ErasuresHeld.
     """
     manifest = read_manifest(folder)
     server = await check_tools(place.owners["identity"])

@@ -5,8 +5,6 @@ from deploy.backup.places import connected
 # Extensions go, too, and come back with the dump (all of ours are trusted: the owner may create them). Left in place, their
 # libraries would not be loaded when a function that sets one of their parameters is restored, and that is refused then.
 _WIPE = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
-
-
 # Where a ledger waits whose place a dump takes, until that one has proven to be whole. Its extensions wait with it and
 # go with it: the ledger's tables need none.
 _IS_ASIDE = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'aside')"
