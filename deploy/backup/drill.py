@@ -1,5 +1,7 @@
 """A restore drill: the backup restored on a PostgreSQL of its own, the live ledger replayed, and everything thrown away."""
 
+import os
+import pwd
 import secrets
 import shutil
 import tempfile
@@ -9,14 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.backup.places import LEDGER, Place
-from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.embedded.account import PostgresError
+from deploy.embedded.postgres import EmbeddedPostgres, find_binaries
 from deploy.embedded.provision import Names, provision
 from shared.events import SERVICES
 
 
 @asynccontextmanager
 async def scratch_place(live: Place) -> AsyncIterator[Place]:
-    """Yield an empty place beside a live one: its own databases and files, the live one's ledger and key, no broker."""
+    """Yield an empty place beside a live one: its own databases and files, the live one's ledger and key, no broker.
+
+    Raises PostgresError where no server can be started.
+    """
+    _refuse_without_server()
     folder = _make_folder()
     postgres = EmbeddedPostgres(folder / "postgres", durable=False)
     passwords = {name: (secrets.token_urlsafe(24), secrets.token_urlsafe(24)) for name in SERVICES}
@@ -30,6 +37,18 @@ async def scratch_place(live: Place) -> AsyncIterator[Place]:
         await postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(postgres.folder, ignore_errors=True)
+
+
+def _refuse_without_server() -> None:
+    """The operator's image has PostgreSQL's client programs only, and its user has no name, which `initdb` asks for."""
+    try:
+        find_binaries()
+        pwd.getpwuid(os.geteuid())
+    except (PostgresError, KeyError) as error:
+        raise PostgresError(
+            "a drill starts a PostgreSQL of its own, and here are no server programs, or no user to run them: run"
+            " `cowork drill` where both are and the installation's databases can be reached, as the README says"
+        ) from error
 
 
 def _make_folder() -> Path:

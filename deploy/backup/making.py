@@ -6,9 +6,9 @@ from pathlib import Path
 
 from deploy.backup.files import files_of, pack
 from deploy.backup.ledger import dump_ledger, ledger_of, note_run, require_state
-from deploy.backup.manifest import Manifest, Part, ServiceState, part_of, write_manifest
+from deploy.backup.manifest import Manifest, Part, ServiceState, find_unknown, part_of, write_manifest
 from deploy.backup.places import LEDGER, Place
-from deploy.backup.snapshots import Snapshot, snapshots
+from deploy.backup.snapshots import Snapshot, revisions_of, snapshots
 from deploy.backup.tools import check_tools, dump
 from services.privacy.ledger import ChainBroken
 from shared.db import utc_now
@@ -19,6 +19,10 @@ Say = Callable[[str], None]
 
 class NotEmpty(RuntimeError):
     """The folder for the backup holds something already."""
+
+
+class NewerDatabase(RuntimeError):
+    """A newer cowork has migrated a database: what this one would back up, it could not restore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,14 @@ class Made:
 
 
 async def make_backup(place: Place, folder: Path, *, say: Say) -> Made:
-    """Back up a place into a new or empty folder; whatever runs there goes on. Raises NotEmpty, ToolFailed."""
-    _prepare(folder)
+    """Back up a place into a new or empty folder; whatever runs there goes on. Raises NotEmpty, ToolFailed,
+    NewerDatabase, PauseEnded.
+    """
+    _refuse_full(folder)
     server = await check_tools(place.owners["identity"])
+    for name, address in place.owners.items():
+        _refuse_newer(name, await revisions_of(address))
+    _prepare(folder)
     made_at = utc_now()
     # Before the snapshots: whoever is erased while they are taken counts as erased after the backup.
     before = await require_state(place)
@@ -45,6 +54,8 @@ async def make_backup(place: Place, folder: Path, *, say: Say) -> Made:
     gone = 0
     async with snapshots(place) as taken:
         for name in SERVICES:
+            # Again, for what is dumped: a version may be rolled out at this moment.
+            _refuse_newer(name, taken[name].revisions)
             say(f"database of {name}")
             await dump(place.owners[name], folder / _dump_of(name), snapshot=taken[name].id)
     for name in SERVICES:
@@ -64,9 +75,20 @@ async def make_backup(place: Place, folder: Path, *, say: Say) -> Made:
     return made
 
 
-def _prepare(folder: Path) -> None:
+def _refuse_full(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise NotEmpty(f"{folder} is not empty: a backup goes into a folder of its own")
+
+
+def _refuse_newer(name: str, revisions: list[str]) -> None:
+    if (unknown := find_unknown(name, revisions)) is not None:
+        raise NewerDatabase(
+            f"the database of {name} is at revision {unknown}, which this cowork does not know and could not restore:"
+            " back up with the version that has migrated it"
+        )
+
+
+def _prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Everything in it is as personal as the databases.
     folder.chmod(0o700)

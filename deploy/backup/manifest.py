@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -140,11 +141,19 @@ def _read(folder: Path, kind: type[Kind]) -> Kind:
 
 
 def _check_revisions(name: str, revisions: list[str]) -> None:
+    if (unknown := find_unknown(name, revisions)) is not None:
+        raise Damaged(
+            f"the backup's {name} is at revision {unknown}, which this cowork does not know: restore with the version"
+            " that made it, or a newer one"
+        )
+
+
+def find_unknown(name: str, revisions: Iterable[str]) -> str | None:
+    """Return the first revision that this code does not know of a service's database, or of the ledger's; None = none."""
+    scripts = ledger_scripts() if name == "ledger" else scripts_of(name)
     for revision in revisions:
         try:
-            (ledger_scripts() if name == "ledger" else scripts_of(name)).get_revision(revision)
-        except CommandError as error:
-            raise Damaged(
-                f"the backup's {name} is at revision {revision}, which this cowork does not know: restore with the version"
-                " that made it, or a newer one"
-            ) from error
+            scripts.get_revision(revision)
+        except CommandError:
+            return revision
+    return None

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from deploy.backup.broker import purge_queues
+from deploy.backup.commanded import Commanded, find_commanded, refuse_held, write_down
 from deploy.backup.files import files_of, unpack
 from deploy.backup.gate import close_gate, is_closed, is_open_to_all, open_gate, who_serves
 from deploy.backup.kept import KeptService, kept_services, refuse_above_row_security
@@ -36,11 +37,15 @@ class StillThere(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A restore's figures. `subjects` are erasures replayed, `events` sent again, `purged` events of the lost future."""
+    """A restore's figures. `subjects` are erasures replayed, `events` sent again, `purged` events of the lost future.
+
+    `commanded` are erasures that were under way where the backup went, and that the ledger names from now on.
+    """
 
     databases: int
     files: int
     subjects: int
+    commanded: int
     events: int
     purged: int
 
@@ -49,8 +54,9 @@ class Restored:
 class Plan:
     """What a restore would do; making it changes nothing.
 
-    `holding` are the services whose data it replaces, `queued` the events that it takes from the broker's queues,
-    `is_interrupted` says that an earlier restore has not come to its end.
+    `holding` are the services whose data it replaces, `commanded` the erasures that are under way in it, `queued` the
+    events that it takes from the broker's queues. `is_interrupted`: an earlier restore has not come to its end;
+    `lifts_holds`: whoever a legal hold keeps is erased as well.
     """
 
     folder: Path
@@ -58,7 +64,9 @@ class Plan:
     ledger: Chosen
     epochs: Mapping[str, int]
     holding: Sequence[str]
+    commanded: Sequence[Commanded]
     is_interrupted: bool
+    lifts_holds: bool
     queued: int
 
     def part(self, *names: str) -> Path | None:
@@ -66,10 +74,12 @@ class Plan:
         return self.folder.joinpath(*names) if "/".join(names) in self.manifest.parts else None
 
 
-async def plan_restore(place: Place, folder: Path, *, ledger: Path | None, replace: bool) -> Plan:
+async def plan_restore(
+    place: Place, folder: Path, *, ledger: Path | None, replace: bool, lift_holds: bool = False
+) -> Plan:
     """Check everything that can be checked before anything is lost.
 
-    Raises NoBackup, Damaged, ToolFailed, NoLedger, ChainBroken, AboveRowSecurity, BrokerAway, LiveTarget.
+    Raises NoBackup, Damaged, ToolFailed, NoLedger, AboveRowSecurity, BrokerAway, LiveTarget, ErasuresHeld.
     """
     manifest = read_manifest(folder)
     server = await check_tools(place.owners["identity"])
@@ -79,23 +89,20 @@ async def plan_restore(place: Place, folder: Path, *, ledger: Path | None, repla
         if (dumped := folder / "databases" / f"{name}.dump").exists():
             await check_archive(dumped)
     await refuse_above_row_security(place)
-    for name in SERVICES:
-        if serving := await who_serves(place.owners[name]):
-            raise LiveTarget(f"{name} is being served ({serving}): stop the suite first")
-        if await is_open_to_all(place.owners[name]):
-            raise LiveTarget(
-                f"every role may connect to the database of {name}, so that nobody can be kept out while it is restored:"
-                " REVOKE CONNECT ON DATABASE … FROM PUBLIC first"
-            )
+    await _refuse_open(place)
     is_interrupted = any([await is_closed(place.owners[name]) for name in SERVICES])
     holding = [name for name in SERVICES if await holds_data(place.owners[name])]
     # What an interrupted restore has left behind needs no permission.
     if holding and not replace and not is_interrupted:
         raise LiveTarget(f"these databases hold data: {', '.join(holding)}; --replace puts the backup in its place")
     chosen = await choose_ledger(place, manifest, ledger)
+    # What an interrupted restore has left is no longer what was live; it has written them down.
+    commanded = [] if is_interrupted else await find_commanded(place)
+    if not lift_holds:
+        refuse_held(commanded)
     epochs = {name: await epoch_of(place.owners[name]) for name in SERVICES}
     queued = await purge_queues(place, dry_run=True)
-    return Plan(folder, manifest, chosen, epochs, holding, is_interrupted, queued)
+    return Plan(folder, manifest, chosen, epochs, holding, commanded, is_interrupted, lift_holds, queued)
 
 
 async def carry_out(place: Place, plan: Plan, *, kind: str, say: Say) -> Restored:
@@ -107,6 +114,7 @@ async def carry_out(place: Place, plan: Plan, *, kind: str, say: Say) -> Restore
     say("ledger")
     # A dump that this key does not fit is refused while everything else is still as it was.
     await load_ledger(place, plan.ledger)
+    commanded = await _note_commanded(place, plan)
     await close_gate(addresses)
     await _refuse_latecomers(place, plan)
     files = 0
@@ -126,7 +134,28 @@ async def carry_out(place: Place, plan: Plan, *, kind: str, say: Say) -> Restore
     await open_gate(addresses)
     size = sum(part.bytes for part in plan.manifest.parts.values())
     await note_run(place, kind, databases=len(SERVICES), files=files, size=size, subjects=subjects)
-    return Restored(len(SERVICES), files, subjects, events, purged)
+    return Restored(len(SERVICES), files, subjects, commanded, events, purged)
+
+
+async def _refuse_open(place: Place) -> None:
+    for name in SERVICES:
+        if serving := await who_serves(place.owners[name]):
+            raise LiveTarget(f"{name} is being served ({serving}): stop the suite first")
+        if await is_open_to_all(place.owners[name]):
+            raise LiveTarget(
+                f"every role may connect to the database of {name}, so that nobody can be kept out while it is restored:"
+                " REVOKE CONNECT ON DATABASE … FROM PUBLIC first"
+            )
+
+
+async def _note_commanded(place: Place, plan: Plan) -> int:
+    """Look once more: the plan may have waited long for somebody's consent. Return how many the ledger names anew."""
+    if plan.is_interrupted:
+        return 0
+    commanded = await find_commanded(place)
+    if not plan.lifts_holds:
+        refuse_held(commanded)
+    return await write_down(place, commanded)
 
 
 async def _refuse_latecomers(place: Place, plan: Plan) -> None:

@@ -69,6 +69,14 @@ async def snapshots(place: Place) -> AsyncIterator[Mapping[str, Snapshot]]:
         yield {name: Snapshot(**states[name], file_keys=await file_keys(owners[name], name)) for name in SERVICES}
 
 
+async def revisions_of(address: str) -> list[str]:
+    """Return the revisions of a database, a service's or the ledger's; none where it has no tables."""
+    async with connected(address) as owner:
+        if await owner.fetchval("SELECT to_regclass('public.alembic_version') IS NULL"):
+            return []
+        return [row["version_num"] for row in await owner.fetch("SELECT version_num FROM alembic_version")]
+
+
 async def file_keys(owner: Any, service: str) -> list[str]:
     """Return the keys of the files that a service's rows name; the marks say in which columns they are."""
     found: list[str] = []

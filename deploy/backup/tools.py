@@ -26,6 +26,8 @@ async def dump(address: str, path: Path, *, snapshot: str | None = None) -> None
     arguments = ["--format=custom", f"--file={path}", f"--lock-wait-timeout={LOCK_MILLISECONDS}"]
     # Who leads now (we do, while the snapshots are taken) is nobody's business after a restore.
     arguments.append("--exclude-table-data=public.leases")
+    # A ledger that a restore has set aside and not yet given up is no part of the one that has taken its place.
+    arguments.append("--exclude-schema=aside")
     await _run("pg_dump", address, *arguments, *([f"--snapshot={snapshot}"] if snapshot else []))
 
 

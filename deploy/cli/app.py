@@ -12,7 +12,7 @@ app.command("deploy.cli.demo:mailbox", help="Catch every mail and show it on a p
 app.command("deploy.cli.init:init", help="Write the secret files and settings that docker compose needs.")
 app.command("deploy.cli.init:provision_databases", name="provision", help="Make databases and roles; repeatable.")
 app.command("deploy.cli.serve:serve", help="Serve one service; configuration comes from the environment.")
-app.command("deploy.cli.serve:migrate", help="Bring databases to the newest revision.")
+app.command("deploy.cli.serve:migrate", help="Bring databases to the newest revision, the erasure ledger's as well.")
 app.command("deploy.cli.serve:topology", help="Declare every queue and binding in RabbitMQ; repeatable.")
 app.command("deploy.cli.bus:dlq", name="dlq", help="Events that a service could not handle yet.")
 app.command("deploy.cli.bus:outbox", name="outbox", help="Events that wait for the broker's confirm.")

@@ -14,10 +14,11 @@ from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
 from deploy.backup.broker import BrokerAway
+from deploy.backup.commanded import ErasuresHeld
 from deploy.backup.drill import scratch_place
 from deploy.backup.kept import AboveRowSecurity
 from deploy.backup.ledger import NoLedger
-from deploy.backup.making import NotEmpty, make_backup
+from deploy.backup.making import NewerDatabase, NotEmpty, make_backup
 from deploy.backup.manifest import Damaged, NoBackup
 from deploy.backup.places import LEDGER, NotConfigured, Place, open_place
 from deploy.backup.restoring import LiveTarget, Plan, StillThere, carry_out, plan_restore
@@ -30,10 +31,10 @@ from shared import logging
 
 console = Console(stderr=True, highlight=False)
 AsJson = Annotated[bool, Parameter(name="--json", help="machine-readable summary")]
-LedgerFolder = Annotated[Path | None, Parameter(help="folder of the newest ledger dump, where the live one is lost")]
+LedgerFolder = Annotated[Path | None, Parameter(help="the newest ledger dump, where the live one is lost or broken")]
 REFUSALS = (
-    AboveRowSecurity, BrokerAway, ChainBroken, Damaged, LiveTarget, NoLedger, NotEmpty, PauseEnded, PostgresError,
-    StillThere, ToolFailed,
+    AboveRowSecurity, BrokerAway, ChainBroken, Damaged, ErasuresHeld, LiveTarget, NewerDatabase, NoLedger, NotEmpty,
+    PauseEnded, PostgresError, StillThere, ToolFailed,
 )  # fmt: skip
 
 
@@ -50,19 +51,20 @@ def restore(
     *,
     ledger: LedgerFolder = None,
     replace: Annotated[bool, Parameter(help="put the backup in the place of the data that is there")] = False,
+    lift_holds: Annotated[bool, Parameter(help="erase also whom a legal hold keeps from being erased")] = False,
     dry_run: Annotated[bool, Parameter(help="check everything and say what would be done")] = False,
     yes: bool = False,
     data: Folder = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> int:
-    """Restore a backup into a suite that is stopped, and erase again who was erased since it was made.
+    """Restore a backup into a suite that is stopped, and erase again who was erased, or was to be, since it was made.
 
     Nobody can connect before the last check has passed; an interrupted restore is simply run again. On a new machine,
     put the installation's secrets.json into the data folder first.
     """
 
     async def work(place: Place) -> tuple[dict[str, Any], int]:
-        plan = await plan_restore(place, folder, ledger=ledger, replace=replace)
+        plan = await plan_restore(place, folder, ledger=ledger, replace=replace, lift_holds=lift_holds)
         if dry_run:
             return _planned(plan), 0
         if plan.holding and not yes and not _agreed(plan):
@@ -106,6 +108,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "databases": len(plan.manifest.services),
         "files": sum(state.files for state in plan.manifest.services.values()),
         "replaces": list(plan.holding),
+        "commanded": len(plan.commanded),
         "ledger": "the live one" if plan.ledger.dump is None else str(plan.ledger.dump),
         "queued": plan.queued,
     }
@@ -116,6 +119,8 @@ def _agreed(plan: Plan) -> bool:
         console.print("this replaces what is there: say --yes")
         return False
     console.print(f"This replaces the data of {', '.join(plan.holding)} by what it was at {plan.manifest.made_at}.")
+    if plan.commanded:
+        console.print(f"{len(plan.commanded)} erasures that are under way will be carried out in what is restored.")
     return input("Go on? [y/N] ").strip().lower() == "y"
 
 

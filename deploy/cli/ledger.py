@@ -7,15 +7,13 @@ from typing import Annotated, Any
 
 import uvloop
 from cyclopts import Parameter
-from pydantic import ValidationError
 from rich.console import Console
 
 from deploy.backup.ledger import ledger_of
 from deploy.backup.places import LEDGER, NotConfigured, Place, open_place
 from deploy.cli.connections import DEFAULT_FOLDER, Folder
+from deploy.cli.serve import migrate_databases
 from services.privacy.ledger import ChainBroken
-from services.privacy.ledger.database import ledger_differences, upgrade_ledger
-from shared.settings import OwnerSettings
 
 console = Console(stderr=True, highlight=False)
 
@@ -42,18 +40,7 @@ def verify(
 
 def migrate(*, check: bool = False) -> int:
     """Bring the ledger's database (COWORK_LEDGER_OWNER_URL) to its newest revision; `--check`: only say whether it is."""
-    try:
-        address = OwnerSettings.of(LEDGER).owner_url.get_secret_value()
-    except ValidationError:
-        console.print("[red]COWORK_LEDGER_OWNER_URL is not set[/]")
-        return 2
-    if check:
-        different = uvloop.run(ledger_differences(address))
-        console.print(f"ledger: {'current' if not different else f'{len(different)} differences'}")
-        return 1 if different else 0
-    uvloop.run(upgrade_ledger(address))
-    console.print("ledger: migrated")
-    return 0
+    return migrate_databases([LEDGER], check=check)
 
 
 async def _verify(folder: Path) -> dict[str, Any]:

@@ -1,20 +1,22 @@
 """`cowork serve|migrate|topology`: one process per service, as compose and Kubernetes run them."""
 
 import asyncio
+import importlib
 import signal
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import uvloop
 from cyclopts import Parameter
 from pydantic import ValidationError
 from rich.console import Console
 
+from deploy.embedded.secrets import DATABASES
 from deploy.servers import HttpServer
 from deploy.suite import make_service, make_transport, settings_class, subscriptions
 from shared import logging
 from shared.bus.amqp import declare
 from shared.bus.wake import Notifier
-from shared.events import SERVICES
 from shared.migrate import differences, upgrade
 from shared.service import Worker
 from shared.settings import OwnerSettings, SuiteSettings
@@ -76,22 +78,45 @@ async def _serve(name: str, settings: object, role: Role, host: str, port: int, 
 
 
 def migrate(service: Name | None = None, *, check: bool = False) -> int:
-    """Bring databases to the newest revision (`--check`: only say whether they are)."""
-    return uvloop.run(_migrate([service] if service else list(SERVICES), check=check))
+    """Bring a service's database, or all and the ledger's, to the newest revision (`--check`: only say whether they are)."""
+    return migrate_databases([service] if service else DATABASES, check=check)
 
 
-async def _migrate(names: list[str], *, check: bool) -> int:
-    code = 0
+def migrate_databases(names: Sequence[str], *, check: bool) -> int:
+    """Migrate services' databases and the "ledger"'s, or compare them; return the exit code."""
+    addresses, missing = {}, []
     for name in names:
-        owner_url = OwnerSettings.of(name).owner_url.get_secret_value()
-        if check:
-            different = await differences(name, owner_url)
-            console.print(f"{name}: {'current' if not different else f'{len(different)} differences'}")
-            code = code or (1 if different else 0)
-            continue
-        await upgrade(name, owner_url)
+        try:
+            addresses[name] = OwnerSettings.of(name).owner_url.get_secret_value()
+        except ValidationError:
+            missing.append(f"COWORK_{name.upper()}_OWNER_URL")
+    if missing:
+        console.print(f"[red]not set:[/] {', '.join(missing)}")
+        return 2
+    return uvloop.run((_compare if check else _upgrade)(addresses))
+
+
+async def _upgrade(addresses: Mapping[str, str]) -> int:
+    for name, owner_url in addresses.items():
+        await (_ledger().upgrade_ledger(owner_url) if name == "ledger" else upgrade(name, owner_url))
         console.print(f"{name}: migrated")
+    return 0
+
+
+async def _compare(addresses: Mapping[str, str]) -> int:
+    code = 0
+    for name, owner_url in addresses.items():
+        different = await (
+            _ledger().ledger_differences(owner_url) if name == "ledger" else differences(name, owner_url)
+        )
+        console.print(f"{name}: {'current' if not different else f'{len(different)} differences'}")
+        code = 1 if different else code
     return code
+
+
+def _ledger() -> Any:
+    """Only the images of privacy and of the operator hold the ledger."""
+    return importlib.import_module("services.privacy.ledger.database")
 
 
 def topology() -> int:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
+from prometheus_client import Counter
 from sqlalchemy.exc import DBAPIError
 
 from services.privacy.actions import cases
@@ -13,8 +14,12 @@ from shared.bus.crash import crash
 from shared.db import Database, utc_now
 from shared.internal import Internal
 from shared.problems import BadGateway, NotFound
+from shared.telemetry import REGISTRY
 
 log = structlog.get_logger()
+LEDGER_WAITS = Counter(
+    "cowork_erasure_ledger_waits_total", "Completions that the ledger's database did not take", registry=REGISTRY
+)
 
 
 async def advance_cases(
@@ -66,6 +71,7 @@ async def complete_case(database: Database, case: Case, ledger: Ledger, entry: E
         await ledger.append(entry)
     except (DBAPIError, OSError) as error:
         # The case stays as it is; the next round verifies and tries again, and other cases go on meanwhile.
+        LEDGER_WAITS.inc()
         log.error("erasure.ledger_waits", case_id=str(case.id), exc_info=error)
         return False
     crash("case.after_ledger")

@@ -1,14 +1,18 @@
-"""One suite for every test of the doctor, and short ways to what it finds."""
+"""One suite for every test of the doctor, and short ways to what it finds; and a place that can be backed up."""
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from deploy.backup.places import Place
 from deploy.doctor.findings import Report, SaidFinding
+from shared.events import SERVICES
 from tests.support.patient import Patient
+from tests.support.testing import DatabaseUrls
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +43,14 @@ def only_problem() -> Callable[[Report], SaidFinding]:
         return found
 
     return find
+
+
+@pytest.fixture
+async def urls(databases: Any) -> Mapping[str, DatabaseUrls]:
+    return {name: await databases.clone(name) for name in (*SERVICES, "ledger")}
+
+
+@pytest.fixture
+def place(urls: Mapping[str, DatabaseUrls], tmp_path: Path) -> Place:
+    owners = {name: found.owner for name, found in urls.items()}
+    return Place(owners=owners, ledger_key="k" * 48, files_url=(tmp_path / "store").as_uri())

@@ -2,45 +2,27 @@
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import nullcontext
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from deploy.backup.files import files_of, pack, unpack
 from deploy.backup.gate import close_gate, is_closed, is_open_to_all, open_gate, who_serves
 from deploy.backup.kept import AboveRowSecurity, refuse_above_row_security
-from deploy.backup.ledger import NoLedger, choose_ledger, require_state
-from deploy.backup.making import NotEmpty, make_backup
-from deploy.backup.manifest import LedgerState, Manifest
+from deploy.backup.making import NewerDatabase, NotEmpty, make_backup
 from deploy.backup.past import epoch_of, raise_epoch
 from deploy.backup.places import LEDGER, Place, connected
 from deploy.backup.snapshots import PauseEnded, snapshots
 from deploy.backup.tools import ToolFailed, _refuse_unfit, check_archive, load
 from deploy.embedded.secrets import load_or_make
-from services.privacy.ledger import ChainBroken, Entry, open_ledger
 from shared.bus import Consumers, publish
 from shared.bus.leases import Lease
-from shared.db import Database, utc_now, uuid7
-from shared.events import SERVICES
+from shared.db import Database, uuid7
 from shared.events.feed import PostPublished
 from shared.events.identity import Language, TenantChanged
-from tests.support.testing import DatabaseUrls, receive
-
-
-@pytest.fixture
-async def urls(databases: Any) -> Mapping[str, DatabaseUrls]:
-    return {name: await databases.clone(name) for name in (*SERVICES, "ledger")}
-
-
-@pytest.fixture
-def place(urls: Mapping[str, DatabaseUrls], tmp_path: Path) -> Place:
-    owners = {name: found.owner for name, found in urls.items()}
-    return Place(owners=owners, ledger_key="k" * 48, files_url=(tmp_path / "store").as_uri())
+from tests.support.testing import receive
 
 
 async def test_relays_rest_while_the_snapshots_are_taken_and_go_on_at_once(place: Place, urls: Any) -> None:
@@ -72,6 +54,18 @@ async def test_a_backup_goes_into_a_folder_of_its_own(place: Place, tmp_path: Pa
     (tmp_path / "backup" / "other").touch()
     with pytest.raises(NotEmpty, match="not empty"):
         await make_backup(place, tmp_path / "backup", say=print)
+
+
+async def test_what_could_not_be_restored_is_not_backed_up(place: Place, tmp_path: Path) -> None:
+    change = "UPDATE alembic_version SET version_num = $1 WHERE version_num = $2"
+    for name in ("feed", LEDGER):
+        async with connected(place.owners[name]) as owner:
+            known = await owner.fetchval("SELECT min(version_num) FROM alembic_version")
+            await owner.execute(change, "of_next_year", known)
+            with pytest.raises(NewerDatabase, match=f"database of {name} is at revision of_next_year"):
+                await make_backup(place, tmp_path / "backup", say=print)
+            await owner.execute(change, known, "of_next_year")
+    assert not (tmp_path / "backup").exists()
 
 
 async def test_only_files_that_a_row_names_are_kept_and_others_go_at_the_restore(tmp_path: Path) -> None:
@@ -112,53 +106,6 @@ async def test_news_after_a_restore_win_over_news_of_the_future_that_is_lost(dat
     assert seen == ["lost", "restored"]
     await identity.close()
     await feed.close()
-
-
-def manifest(state: LedgerState) -> Manifest:
-    return Manifest(made_at=utc_now(), postgres=18, services={}, ledger=state, parts={})
-
-
-async def write_down(place: Place, *ages: timedelta) -> None:
-    """Note one erasure for each age."""
-    async with open_ledger(place.ledger_key, place.owners[LEDGER]) as ledger:
-        for age in ages:
-            digest = ledger.digest(uuid7(), uuid7())
-            await ledger.append(Entry(digest, "completed", "remove", utc_now() - age))
-
-
-async def test_a_backup_that_the_ledger_no_longer_remembers_is_refused(place: Place) -> None:
-    await write_down(place, timedelta(days=200))
-    old, younger = await require_state(place), timedelta(days=100)
-    await write_down(place, younger, timedelta(days=1))
-    between = old.model_copy(update={"position": old.position + 1, "head": None})
-    async with open_ledger(place.ledger_key, place.owners[LEDGER]) as ledger:
-        assert await ledger.prune(before=utc_now() - timedelta(days=65)) == 2
-    with pytest.raises(NoLedger, match="positions 2 to 2, has been pruned and would come back"):
-        await choose_ledger(place, manifest(old), None)
-    assert (await choose_ledger(place, manifest(between), None)).dump is None, "everybody since is still in it"
-
-
-async def test_another_ledger_than_the_backups_is_refused_even_when_it_is_longer(place: Place) -> None:
-    state = await require_state(place)
-    other = state.model_copy(update={"id": uuid4()})
-    assert (await choose_ledger(place, manifest(state), None)).dump is None
-    with pytest.raises(NoLedger, match="is new"):
-        await choose_ledger(place, manifest(other), None)
-    await write_down(place, timedelta(days=1), timedelta(days=1))
-    with pytest.raises(NoLedger, match="another one"):
-        await choose_ledger(place, manifest(other), None)
-    ahead = (await require_state(place)).model_copy(update={"position": 9})
-    with pytest.raises(NoLedger, match="older than the backup"):
-        await choose_ledger(place, manifest(ahead), None)
-
-
-async def test_a_chain_that_has_left_the_backups_is_noticed(place: Place) -> None:
-    await write_down(place, timedelta(days=1))
-    state = await require_state(place)
-    await write_down(place, timedelta(days=1))
-    await choose_ledger(place, manifest(state), None)
-    with pytest.raises(ChainBroken):
-        await choose_ledger(place, manifest(state.model_copy(update={"head": "00" * 32})), None)
 
 
 def changed(slug: str) -> TenantChanged:

@@ -1,5 +1,6 @@
 """The command: what is missing is named, what is wrong exits with its code, secrets are never shown."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.backup.places import LEDGER, Place
+from deploy.backup.wiping import wipe
+from services.privacy.ledger.database import ledger_differences
 from shared.events import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,12 +53,23 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
         (["backup", "backup", "--data", "/nowhere"], 2, "COWORK_FEED_OWNER_URL"),
         (["restore", "backup", "--data", "/nowhere"], 2, "COWORK_PRIVACY_LEDGER_KEY"),
         (["ledger", "migrate"], 2, "COWORK_LEDGER_OWNER_URL"),
+        (["migrate", "--check"], 2, "COWORK_LEDGER_OWNER_URL"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments: list[str], code: int, says: str) -> None:
     found = cowork(*arguments)
     assert found.returncode == code, found.stdout + found.stderr
     assert says in found.stdout + found.stderr
+
+
+async def test_all_databases_are_migrated_and_the_ledgers_with_them(place: Place) -> None:
+    owners = {f"COWORK_{name.upper()}_OWNER_URL": address for name, address in place.owners.items()}
+    await wipe(place.owners[LEDGER])
+    behind = await asyncio.to_thread(cowork, "migrate", "--check", **owners)
+    assert (behind.returncode, re.search(r"ledger: \d+ differences", behind.stderr) is not None) == (1, True)
+    migrated = await asyncio.to_thread(cowork, "migrate", **owners)
+    assert (migrated.returncode, "ledger: migrated" in migrated.stderr) == (0, True), migrated.stderr
+    assert await ledger_differences(place.owners[LEDGER]) == []
 
 
 def test_the_register_is_read_from_the_marks() -> None:

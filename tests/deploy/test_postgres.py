@@ -9,6 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from deploy.backup.drill import scratch_place
+from deploy.backup.places import Place
 from deploy.embedded.account import PostgresError
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import Names, provision
@@ -93,6 +95,9 @@ async def test_missing_binaries_are_named(monkeypatch: pytest.MonkeyPatch, folde
     monkeypatch.setenv("COWORK_PG_BIN", str(folder / "nowhere"))
     with pytest.raises(PostgresError, match="COWORK_PG_BIN"):
         await EmbeddedPostgres(folder / "pg").start()
+    with pytest.raises(PostgresError, match="run `cowork drill` where both are"):
+        async with scratch_place(Place({}, "key", "file:///nowhere")):
+            raise AssertionError("there is nothing to start")
 
 
 async def test_a_service_cannot_enter_anothers_database_and_owns_nothing(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,10 @@ from shared.db import Database
 
 # Entries are appended one after the other, whichever worker completes a case.
 _LOCK = text("SELECT pg_advisory_xact_lock(7023512)")
+# The outcome of an erasure that a restore found under way: it is carried out by the replay.
+COMMANDED = "commanded"
+# Entries read together when the whole chain is verified.
+BATCH = 5000
 
 
 class ChainBroken(Exception):
@@ -29,7 +33,7 @@ class ChainBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One erasure: outcome and content choice are values of CaseOutcome and ContentChoice, hashes have 32 bytes."""
+    """One erasure: outcome (a CaseOutcome, or COMMANDED) and content choice (a ContentChoice); hashes have 32 bytes."""
 
     subject_hmac: bytes
     outcome: str
@@ -75,7 +79,7 @@ class Ledger:
         return len(rows)
 
     async def knows(self, tenant_id: UUID, subject_id: UUID) -> bool:
-        """Whether a subject's erasure has been completed."""
+        """Whether a subject's erasure has been completed, or was commanded when a restore began."""
         found = exists().where(entries.c.subject_hmac == self.digest(tenant_id, subject_id))
         async with self._transaction() as session:
             return bool(await session.scalar(select(found)))
@@ -91,14 +95,18 @@ class Ledger:
             # Nobody prunes between the two statements.
             await session.execute(_LOCK)
             marked = {row.position: row for row in await session.execute(select(checkpoints))}
-            rows = (await session.execute(select(entries).order_by(entries.c.position))).all()
+            return await self._verified(marked, _in_order(session))
+
+    async def _verified(self, marked: Mapping[int, Any], rows: AsyncIterator[Any]) -> int:
         for position, mark in marked.items():
             if mark.seal != self._seal(position, mark.hash, mark.pruned):
                 raise ChainBroken(position)
         base = max((mark for mark in marked.values() if mark.pruned), key=lambda mark: mark.position, default=None)
         previous = None if base is None else base.hash
         unmet = {position for position in marked if base is None or position > base.position}
-        for row in rows:
+        count = 0
+        async for row in rows:
+            count += 1
             entry = Entry(row.subject_hmac, row.outcome, row.content, row.erased_at, row.manifests_digest)
             if row.previous_hash != previous or row.hash != self._link(previous, entry):
                 raise ChainBroken(row.position)
@@ -108,10 +116,16 @@ class Ledger:
             unmet.discard(row.position)
         if unmet:
             raise ChainBroken(min(unmet))
-        return len(rows)
+        return count
 
     async def mark(self) -> None:
-        """Seal where the chain stands now, so that entries cut off its end are missed."""
+        """Seal where the chain stands now, so that whoever cuts entries off its end is found out.
+
+        The service's role can cut off none at all: the database lets an entry go only where a checkpoint of pruning takes
+        its place, and the last checkpoint never; one without the key is no seal. Who owns the database can switch that
+        off: entries that came after the last seal are then not missed, nor are older ones if their seals go as well. Only
+        a backup, which says how far the ledger went, tells.
+        """
         async with self._transaction() as session:
             await session.execute(_LOCK)
             last = (await session.execute(_last(None))).one_or_none()
@@ -178,6 +192,19 @@ def digest_of(manifests: Iterable[tuple[str, str | None]]) -> bytes:
 
 def _values(entry: Entry) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in entry.__slots__}
+
+
+async def _in_order(session: AsyncSession) -> AsyncIterator[Any]:
+    """Yield the entries, read a batch at a time."""
+    last = 0
+    while True:
+        batch = select(entries).where(entries.c.position > last).order_by(entries.c.position).limit(BATCH)
+        rows = (await session.execute(batch)).all()
+        for row in rows:
+            yield row
+        if len(rows) < BATCH:
+            return
+        last = rows[-1].position
 
 
 def _last(before: int | None) -> Any:

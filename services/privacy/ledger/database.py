@@ -10,7 +10,7 @@ from services.privacy.ledger.tables import LEDGER
 from shared.migrate import as_owner, context_of, run_revisions
 
 FOLDER = Path(__file__).parent / "migrations"
-# Nobody rewrites an entry; old ones are deleted, and the chain tells by whom.
+# Nobody rewrites an entry; old ones are deleted, and a trigger asks for the checkpoint that takes their place.
 _GRANTS = (
     "GRANT USAGE ON SCHEMA public TO {role}",
     "GRANT SELECT, INSERT, DELETE ON entries, checkpoints TO {role}",

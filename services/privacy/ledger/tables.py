@@ -22,7 +22,7 @@ entries = Table(
     Column("hash", LargeBinary, nullable=False, info=not_personal("chain")),
     CheckConstraint("octet_length(subject_hmac) = 32 AND octet_length(hash) = 32", name="hashes"),
     CheckConstraint("octet_length(manifests_digest) = 32 AND octet_length(previous_hash) = 32", name="optional_hashes"),
-    CheckConstraint("outcome IN ('completed', 'completed_with_retention')", name="outcome"),
+    CheckConstraint("outcome IN ('commanded', 'completed', 'completed_with_retention')", name="outcome"),
     CheckConstraint("content IN ('keep', 'remove')", name="content"),
     info=no_subject("keyed hashes of erased subjects"),
 )

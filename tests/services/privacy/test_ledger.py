@@ -18,6 +18,7 @@ from shared.bus import crash
 from shared.db import utc_now, uuid7
 from shared.events.identity import ContentChoice
 from shared.events.privacy import CaseCompleted
+from shared.telemetry import REGISTRY
 
 NOBODY = "postgresql+asyncpg://nobody@127.0.0.1:9/nothing"
 
@@ -44,6 +45,8 @@ class Book:
 async def book(databases: Any) -> AsyncIterator[Book]:
     urls = await databases.clone("ledger")
     forger = await asyncpg.connect(os.environ["COWORK_RUN_PG_URL"], database=urls.app.rsplit("/", 1)[1])
+    # Whoever owns the server is stopped by no trigger.
+    await forger.execute("SET session_replication_role = replica")
     ledger = Ledger("k" * 48, urls.app)
     yield Book(ledger, forger, urls.app)
     await ledger.close()
@@ -77,6 +80,41 @@ async def test_nobody_rewrites_an_entry_with_the_services_own_role(book: Book) -
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await own.execute(change)
     await own.close()
+
+
+async def test_nobody_cuts_off_the_end_with_the_services_own_role(book: Book) -> None:
+    await book.ledger.append(*(book.entry(days_ago=90) for _ in range(3)))
+    await book.ledger.mark()
+    await book.ledger.append(book.entry())
+    own = await asyncpg.connect(book.url.replace("+asyncpg", ""))
+    for cut in (
+        "DELETE FROM entries WHERE position = 4",
+        "DELETE FROM entries WHERE position > 1; DELETE FROM checkpoints",
+        "DELETE FROM checkpoints",
+        "CREATE TEMP TABLE checkpoints AS SELECT 9 AS position, 9 AS pruned; DELETE FROM public.entries",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await own.execute(cut)
+    assert await book.ledger.verify() == 4
+    # Nothing takes a place without the key.
+    await own.execute(
+        "DELETE FROM entries; INSERT INTO checkpoints (position, hash, pruned, seal)"
+        " VALUES (9, sha256('x'), 4, sha256('x'))"
+    )
+    await own.close()
+    with pytest.raises(ChainBroken):
+        await book.ledger.verify()
+
+
+async def test_a_long_chain_is_verified_batch_by_batch(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.privacy.ledger.chain.BATCH", 2)
+    await book.ledger.append(*(book.entry() for _ in range(5)))
+    await book.ledger.mark()
+    assert await book.ledger.verify() == 5
+    await book.forger.execute("UPDATE entries SET content = 'keep' WHERE position = 5")
+    with pytest.raises(ChainBroken) as broken:
+        await book.ledger.verify()
+    assert broken.value.position == 5
 
 
 @pytest.mark.parametrize(
@@ -184,9 +222,11 @@ async def test_a_crash_between_ledger_and_completion_does_no_harm(office: Any) -
 
 async def test_a_case_waits_for_a_ledger_that_is_away(office: Any) -> None:
     case_id = await office.answered()
-    away = Ledger("l" * 48, NOBODY)
+    away, waits = Ledger("l" * 48, NOBODY), "cowork_erasure_ledger_waits_total"
+    before = REGISTRY.get_sample_value(waits)
     assert not await office.verified(case_id, ledger=away)
     await away.close()
+    assert REGISTRY.get_sample_value(waits) == before + 1, "an alert asks for it"
     assert (await office.case(case_id))["completed_at"] is None
     assert await office.verified(case_id)
 
