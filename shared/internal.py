@@ -17,6 +17,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=5, connect=2)
 PATIENCE_SECONDS = 5.0
 RETRY_SECONDS = 0.1
 RENEW_SECONDS_BEFORE_END = 30
+Pairs = dict[str, Any]
 
 
 class ServiceDown(BadGateway):
@@ -74,7 +75,7 @@ class Internal:
         path: str,
         *,
         tenant_id: UUID | None,
-        query: dict[str, Any],
+        query: Pairs,
         body: Any = None,
         raw: bool = False,
     ) -> Any:
@@ -101,15 +102,7 @@ class Internal:
         return self._token
 
     async def _send(
-        self,
-        method: str,
-        service: str,
-        path: str,
-        headers: dict[str, str],
-        body: Any,
-        *,
-        raw: bool,
-        query: dict[str, Any] | None = None,
+        self, method: str, service: str, path: str, headers: Pairs, body: Any, *, raw: bool, query: Pairs | None = None
     ) -> Any:
         if in_transaction.get():
             raise CalledInTransaction(path.split("/")[0])

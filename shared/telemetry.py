@@ -14,12 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 REGISTRY = CollectorRegistry()
 _LABELS = ("service",)
 
-REQUESTS = Histogram(
-    "cowork_http_request_seconds",
-    "HTTP requests by route and status",
-    ("service", "route", "method", "status"),
-    registry=REGISTRY,
-)
+_ROUTE = ("service", "route", "method", "status")
+
+REQUESTS = Histogram("cowork_http_request_seconds", "HTTP requests by route and status", _ROUTE, registry=REGISTRY)
 OUTBOX_AGE = Gauge(
     "cowork_outbox_oldest_seconds", "Age of the oldest event that waits for its confirm", _LABELS, registry=REGISTRY
 )

@@ -30,6 +30,8 @@ ORIGIN = "COWORK_RUN_ORIGIN"
 # Folders in memory, where there is room: a run makes some thirty database servers, and a test's disk may be slow.
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 6 << 30
+# What takes minutes begins first: begun last, it would run on alone while the other workers have nothing left to do.
+LONGEST = ("tests/journeys/test_restore.py", "tests/faults/test_short.py", "tests/faults/test_nodes.py", "tests/bench/")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,6 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
     broker = find_broker()
     config.add_cleanup(broker.stop)
     os.environ[AMQP], os.environ[ORIGIN] = broker.url, broker.origin
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = len(LONGEST)
+    items.sort(key=lambda item: next((at for at in range(ranks) if item.nodeid.startswith(LONGEST[at])), ranks))
 
 
 class ByRoom(LoadScopeScheduling):
@@ -63,6 +70,8 @@ class ByRoom(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByRoom | None:
+    # In the order of the collection, not the files with the most tests first.
+    config.option.loadscopereorder = False
     return ByRoom(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 

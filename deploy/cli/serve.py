@@ -14,8 +14,8 @@ from rich.console import Console
 from deploy.embedded.secrets import DATABASES
 from deploy.servers import HttpServer
 from deploy.suite import make_service, make_transport, settings_class, subscriptions
+from deploy.topology import declare
 from shared import logging
-from shared.bus.amqp import declare
 from shared.bus.wake import Notifier
 from shared.migrate import differences, upgrade
 from shared.service import Worker

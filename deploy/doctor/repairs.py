@@ -13,8 +13,9 @@ from deploy.doctor.site import LEDGER, Site
 from deploy.doctor.words import Language, words
 from deploy.embedded.secrets import MODE
 from deploy.suite import subscriptions
+from deploy.topology import declare
 from services.privacy.ledger.database import upgrade_ledger
-from shared.bus.amqp import BROKER_ERRORS, declare
+from shared.bus.amqp import BROKER_ERRORS
 from shared.bus.topology import TopologyMismatch
 from shared.db import LOST
 from shared.events import SERVICES

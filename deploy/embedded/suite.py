@@ -20,8 +20,9 @@ from deploy.embedded.provision import Names, provision
 from deploy.embedded.secrets import Secrets, load_or_make
 from deploy.servers import HttpServer
 from deploy.suite import make_service, make_transport, settings_class, subscriptions
+from deploy.topology import declare
 from services.privacy.ledger.database import upgrade_ledger
-from shared.bus.amqp import BROKER_ERRORS, declare
+from shared.bus.amqp import BROKER_ERRORS
 from shared.events import SERVICES
 from shared.migrate import ROOT, upgrade
 from shared.service import Service, Worker

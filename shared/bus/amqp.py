@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 
 import aio_pika
 import structlog
 from aio_pika import DeliveryMode
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, DeliveryError
 from aiormq import Channel, spec
 from aiormq.exceptions import AMQPError as WireError
@@ -67,26 +68,15 @@ class AmqpTransport:
         return confirmed
 
     async def consume(self, service: str, types: Iterable[str], deliver: Deliver, *, limit: int) -> None:
-        connection = await self._consuming_connection()
-        channel = None
-        try:
-            await self._require_queues(connection, service, types)
-            channel = await connection.channel()
-            await channel.set_qos(prefetch_count=limit)
-            queue = await channel.get_queue(names(self._namespace, service)[0], ensure=False)
+        async def receive(message: AbstractIncomingMessage) -> None:
+            deliver(_delivery(message))
+
+        live, _ = names(self._namespace, service)
+        async with self._reading(live, service, types, limit=limit) as (connection, channel, queue):
             ended = await _ended(connection, channel)
-
-            async def receive(message: AbstractIncomingMessage) -> None:
-                deliver(_delivery(message))
-
             # A queue whose leader is lost may never answer: then everything begins anew.
             await queue.consume(receive, timeout=PUBLISH_SECONDS)
             await ended
-        except BROKER_ERRORS as error:
-            raise TransportDown from error
-        finally:
-            # Closing the channel gives every unacknowledged message back, in order.
-            await _close_quietly(channel)
         raise TransportDown
 
     async def drain_dead(
@@ -98,13 +88,7 @@ class AmqpTransport:
     ) -> None:
         _, dead_name = names(self._namespace, service)
         dead: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-        connection = await self._consuming_connection()
-        channel = None
-        try:
-            await self._require_queues(connection, service, types)
-            channel = await connection.channel()
-            await channel.set_qos(prefetch_count=10)
-            queue = await channel.get_queue(dead_name, ensure=False)
+        async with self._reading(dead_name, service, types, limit=10) as (_, channel, queue):
             # Asked before anything is on its way here, and after everything that was is parked.
             if await _is_empty(channel, dead_name):
                 none_left()
@@ -113,9 +97,23 @@ class AmqpTransport:
                 await _park_all(dead, park)
                 if await _is_empty(channel, dead_name) and dead.empty():
                     none_left()
+
+    @asynccontextmanager
+    async def _reading(
+        self, name: str, service: str, types: Iterable[str], *, limit: int
+    ) -> AsyncIterator[tuple[AbstractConnection, AbstractChannel, AbstractQueue]]:
+        """Yield one of a service's queues on a channel of its own. Raises TransportDown."""
+        connection = await self._consuming_connection()
+        channel = None
+        try:
+            await self._require_queues(connection, service, types)
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=limit)
+            yield connection, channel, await channel.get_queue(name, ensure=False)
         except BROKER_ERRORS as error:
             raise TransportDown from error
         finally:
+            # Closing the channel gives every unacknowledged message back, in order.
             await _close_quietly(channel)
 
     async def close(self) -> None:
@@ -268,12 +266,3 @@ async def connect(addresses: str, *, heartbeat: int = HEARTBEAT_SECONDS, name: s
             if url == urls[-1]:
                 raise
     raise AssertionError("unreachable")
-
-
-async def declare(url: str, *, namespace: str, subscriptions: dict[str, list[str]]) -> None:
-    """Declare every service's queues and bindings: the one-shot topology job."""
-    async with await connect(url) as connection:
-        for service, types in subscriptions.items():
-            channel = await connection.channel()
-            await declare_queue(channel, namespace, service, types)
-            await channel.close()

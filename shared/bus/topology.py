@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 DELIVERY_LIMIT = 100
@@ -20,10 +20,6 @@ def names(namespace: str, service: str) -> tuple[str, str]:
 
 def events_exchange(namespace: str) -> str:
     return f"{namespace}.events"
-
-
-async def declare_exchange(channel: AbstractChannel, namespace: str) -> AbstractExchange:
-    return await channel.declare_exchange(events_exchange(namespace), aio_pika.ExchangeType.TOPIC, durable=True)
 
 
 async def is_declared(connection: AbstractConnection, namespace: str, service: str) -> bool:
@@ -55,7 +51,7 @@ def queues(namespace: str, service: str) -> dict[str, dict[str, object]]:
 
 async def declare_queue(channel: AbstractChannel, namespace: str, service: str, types: Iterable[str]) -> AbstractQueue:
     """Declare a service's queues and bind them to its events. Raises TopologyMismatch."""
-    exchange = await declare_exchange(channel, namespace)
+    exchange = await channel.declare_exchange(events_exchange(namespace), aio_pika.ExchangeType.TOPIC, durable=True)
     dead_exchange = await channel.declare_exchange(f"{namespace}.dead", aio_pika.ExchangeType.DIRECT, durable=True)
     (queue_name, arguments), (dead_name, dead_arguments) = queues(namespace, service).items()
     dead = await _queue(channel, dead_name, dead_arguments)

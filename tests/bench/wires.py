@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractExchange, AbstractQueue
 
-from shared.bus.amqp import CONTENT_TYPE, HEARTBEAT_SECONDS, AmqpTransport, declare
-from shared.bus.topology import declare_exchange, names
+from deploy.topology import declare
+from shared.bus.amqp import CONTENT_TYPE, HEARTBEAT_SECONDS, AmqpTransport
+from shared.bus.topology import events_exchange, names
 from shared.events.feed import PostPublished
 from tests.bench.stand import Stand
 from tests.support.broker import delete_queues
@@ -52,7 +53,7 @@ class Wire:
     async def exchange(self) -> AbstractExchange:
         """Return the exchange on a plain channel with confirms, for `publish_raw`."""
         channel = await (await self.connect()).channel(publisher_confirms=True, on_return_raises=True)
-        return await declare_exchange(channel, self.namespace)
+        return await channel.get_exchange(events_exchange(self.namespace))
 
     async def consume_raw(self, callback: Callable[..., object], *, limit: int) -> AbstractConnection:
         """Consume on a connection of its own until that is closed."""

@@ -22,10 +22,10 @@ from sqlalchemy import text
 from deploy.doctor import storage
 from deploy.doctor.findings import EXIT_CODES, Report
 from deploy.suite import subscriptions
+from deploy.topology import declare
 from services.identity.keyring import add_key
 from services.identity.secrecy import Secrecy
 from services.privacy.ledger import Entry, open_ledger
-from shared.bus.amqp import declare
 from shared.bus.parking import park_undecodable
 from shared.db import Database, utc_now, uuid7
 from shared.events import SERVICES

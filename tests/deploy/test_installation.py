@@ -15,7 +15,8 @@ from aio_pika.exceptions import AMQPError
 
 from deploy.installation import VHOST, write_env, write_installation
 from deploy.suite import subscriptions
-from shared.bus.amqp import AmqpTransport, declare
+from deploy.topology import declare
+from shared.bus.amqp import AmqpTransport
 from shared.bus.contracts import Envelope
 from shared.bus.transport import Delivery, TransportDown
 from shared.db import utc_now, uuid7

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.bus.amqp import AmqpTransport, declare
+from deploy.topology import declare
+from shared.bus.amqp import AmqpTransport
 from shared.bus.contracts import Envelope
 from shared.bus.transport import Delivery, TransportDown
 from shared.db import utc_now, uuid7

@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from deploy.topology import declare
 from shared.bus import Consumers, Envelope, handling, publish, publish_all
-from shared.bus.amqp import AmqpTransport, declare
+from shared.bus.amqp import AmqpTransport
 from shared.bus.contracts import MAX_EVENT_BYTES
 from shared.bus.local import LocalTransport
 from shared.bus.parking import discard_parked, list_parked, retry_parked
