@@ -58,6 +58,13 @@ class Project:
         """Run docker compose; what it says is in the result. Raises RuntimeError when it fails."""
         return self._compose(FILES, arguments, check=check)
 
+    def last_words(self) -> str:
+        """Return the last lines of every container that is not well, for whoever asks why."""
+        listed = self.compose("ps", "--all", "--format", "json", check=False).stdout.splitlines()
+        found = [json.loads(line) for line in listed]
+        ill = [one["Service"] for one in found if one["Health"] not in ("", "healthy") or one["ExitCode"]]
+        return self.compose("logs", "--no-color", "--tail", "20", *ill, check=False).stdout if ill else ""
+
     def with_tls(self, *arguments: str) -> None:
         """Run docker compose with the TLS overlay. Raises RuntimeError when it fails."""
         self._compose(TLS_FILES, arguments, check=True)

@@ -47,7 +47,10 @@ async def build_images(stage: Stage) -> None:
 @step
 async def bring_up(stage: Stage) -> None:
     """docker compose up --wait: migrations, topology, seven APIs, seven workers, a seeded space"""
-    stage.project.compose("up", "-d", "--wait", "--wait-timeout", "600")
+    try:
+        stage.project.compose("up", "-d", "--wait", "--wait-timeout", "600")
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}\n{stage.project.last_words()}") from error
 
 
 @step
