@@ -25,7 +25,7 @@ def load_benches() -> None:
 
 async def measure(only: list[str], *, scale: float) -> list[Figure]:
     """Run the named benchmarks, or all; print each figure as soon as it is known."""
-    stand, figures = Stand(scale=scale), []
+    began, stand, figures = time.perf_counter(), Stand(scale=scale), []
     await stand.start()
     try:
         for name in only or list(BENCHES):
@@ -37,6 +37,7 @@ async def measure(only: list[str], *, scale: float) -> list[Figure]:
             sys.stderr.write(f"{name}: measured in {time.perf_counter() - started:.0f} s\n")
     finally:
         await stand.stop()
+    sys.stderr.write(f"{len(figures)} figures in {time.perf_counter() - began:.0f} s\n")
     return figures
 
 

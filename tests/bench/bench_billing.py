@@ -31,7 +31,7 @@ async def measure_invoices(stand: Stand) -> Sequence[Figure]:
     billing = ServiceUnderTest(create_service(settings, fetch_keys=TokenMint().fetch_keys), TokenMint())
     tenant, rival = await billing.tenant(), await billing.tenant()
     raw = await RawBilling.open(urls.app, rival, clients=CLIENTS)
-    count, rounds = stand.many(600, least=CLIENTS), 5
+    count, rounds = stand.many(600, least=CLIENTS), 3
     try:
         due = iter(await place_due_orders(urls.owner, tenant, count * (rounds + 1)))
         theirs = iter(await place_due_orders(urls.owner, rival, count * (rounds + 1)))
@@ -72,7 +72,7 @@ async def measure_orders(stand: Stand) -> Sequence[Figure]:
     made = await space.client.call("POST", "/billing/v1/prices", price, by=space.admin)
     shopping = Shopping(space, made["id"])
     alone = await shopping.figure("orders with invoice and PDF, 1 client", 1, stand.many(150), at_most("p50_ms", 20))
-    crowd = await shopping.figure("orders with invoice and PDF, 8 clients", 8, stand.many(600), at_least("value", 150))
+    crowd = await shopping.figure("orders with invoice and PDF, 8 clients", 8, stand.many(450), at_least("value", 150))
     return [alone, crowd, await shopping.left_out()]
 
 

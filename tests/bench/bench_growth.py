@@ -49,7 +49,7 @@ async def growth(stand: Stand) -> Sequence[Figure]:
     feeds, directories = await _places(stand, "feed"), await _places(stand, "identity")
     names = [await _names(stand, place) for place in directories]
     wrong = [[_misspelt(name) for name in some] for some in names]
-    calls = stand.many(200, least=20)
+    calls = stand.many(100, least=20)
     figures = [
         await _grown("growth, feed page", calls, [_first_page(place) for place in feeds]),
         await _grown("growth, feed page in the middle", calls, [_middle_page(place) for place in feeds]),
@@ -121,7 +121,7 @@ def _search(place: Place, queries: Sequence[str | None]) -> Once:
 
 
 async def _grown(name: str, calls: int, works: Sequence[Once]) -> Figure:
-    sides = await alternating(*(_repeated(calls, work) for work in works), rounds=3)
+    sides = await alternating(*(_repeated(calls, work) for work in works))
     return _figure(name, "/s", [side.rate for side in sides], bound=0.66, p50_ms=sides[-1].percentile_ms(50))
 
 

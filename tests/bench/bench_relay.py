@@ -86,7 +86,7 @@ async def _growth(stand: Stand, wire: Wire, transport: Transport, count: int) ->
         store = await Store.of(stand)
         await store.grow_log(size)
         runs.append(rounds_of(store, wire, transport, count))
-    rates = [found.rate for found in await alternating(*runs, rounds=3)]
+    rates = [found.rate for found in await alternating(*runs)]
     return Figure(
         "relay growth",
         value=rates[-1],

@@ -34,7 +34,7 @@ async def reservations(stand: Stand) -> Sequence[Figure]:
 async def _distinct(
     stand: Stand, space: Space, client: KeepAlive, prepare: Callable[[], bytes], clients: int, goal: int
 ) -> Figure:
-    count, rounds = stand.many(600), Rounds()
+    count, rounds = stand.many(400), Rounds()
     await hammer(clients * 4, clients, lambda _: client.send(prepare(), expect=201))
     meter = await Meter.of(space.suite)
     for _ in range(ROUNDS):
