@@ -5,17 +5,41 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notify.errors import KindIsMandatory, NoticeNotFound
 from services.notify.kinds import Channel, Kind, Mode, channels_of, rule_of
-from services.notify.models import Delivery, DeliveryState, Notice, Preference, Recipient
+from services.notify.models import Delivery, DeliveryState, Notice, Preference
 from shared.bus import handling
-from shared.db import tenant_of, uuid7, wake_after_commit
+from shared.db import fetch, tenant_of, uuid7, wake_after_commit
 
 BATCH = 1000
+# Everything about one event in one statement: who may be told, who wants it on which channel, and their rows.
+_TELL = """
+WITH told AS MATERIALIZED (
+    SELECT who.id, who.account_id, known.has_consented
+    FROM unnest($2::uuid[], $3::uuid[]) AS who (id, account_id) LEFT JOIN recipients AS known USING (account_id)
+    WHERE known.account_id IS NOT NULL OR $8
+), off AS MATERIALIZED (
+    SELECT account_id, channel FROM preferences
+    WHERE account_id = ANY($3) AND kind = $5::text AND mode = 'off' AND NOT $9
+), noticed AS (
+    INSERT INTO notices (id, tenant_id, account_id, event_id, kind, about)
+    SELECT id, $1::uuid, account_id, $4::uuid, $5, $6::jsonb FROM told
+    WHERE $10 AND NOT EXISTS (SELECT FROM off WHERE off.account_id = told.account_id AND channel = 'in_app')
+    ON CONFLICT DO NOTHING
+), mailed AS (
+    INSERT INTO deliveries (id, tenant_id, account_id, event_id, kind, about, link_id, state, attempts)
+    SELECT id, $1, account_id, $4, $5, $6::jsonb, $7::uuid, 'waiting', 0 FROM told
+    WHERE $11 AND (has_consented OR NOT $12)
+        AND NOT EXISTS (SELECT FROM off WHERE off.account_id = told.account_id AND channel = 'email')
+    ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT count(*) FROM mailed
+"""
 
 
 async def tell(
@@ -32,62 +56,39 @@ async def tell(
     (or no longer) recipients are left out: nobody is told who may not be.
     """
     wanted = sorted({account for account in accounts if account is not None})
-    message = handling.get()
+    message, rule = handling.get(), rule_of(kind)
     assert message is not None, "tell() answers an event"
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
-        known = await _recipients(session, batch, kind)
-        common = {"tenant_id": tenant_of(session), "event_id": message.id, "kind": kind, "about": about}
-        for channel in channels_of(kind):
-            off = await _switched_off(session, batch, kind, channel)
-            told = [account for account, consents in known.items() if account not in off]
-            if channel is Channel.EMAIL and rule_of(kind).consent:
-                told = [account for account in told if known[account]]
-            await _write(session, channel, told, common, link_id)
+        ((mails,),) = await fetch(
+            session,
+            _TELL,
+            tenant_of(session),
+            [uuid7() for _ in batch],
+            batch,
+            message.id,
+            kind,
+            orjson.dumps(about).decode(),
+            link_id,
+            # A link may go to somebody who has only just registered, before their registration is known here.
+            kind is Kind.LINK,
+            rule.mandatory,
+            rule.in_app,
+            rule.email,
+            rule.consent,
+        )
+        if mails:
+            wake_after_commit(session, "send_mails")
 
 
-async def _recipients(session: AsyncSession, accounts: Sequence[UUID], kind: Kind) -> dict[UUID, bool]:
-    if kind is Kind.LINK:
-        # A link may go to somebody who has only just registered, before their registration is known here.
-        return dict.fromkeys(accounts, False)
-    rows = select(Recipient.account_id, Recipient.has_consented).where(Recipient.account_id.in_(accounts))
-    return dict((await session.execute(rows)).tuples().all())
-
-
-async def _switched_off(session: AsyncSession, accounts: Sequence[UUID], kind: Kind, channel: Channel) -> set[UUID]:
-    if rule_of(kind).mandatory:
-        return set()
-    off = select(Preference.account_id).where(
-        Preference.account_id.in_(accounts),
-        Preference.kind == kind,
-        Preference.channel == channel,
-        Preference.mode == Mode.OFF,
-    )
-    return set((await session.execute(off)).scalars())
-
-
-async def _write(
-    session: AsyncSession, channel: Channel, accounts: Sequence[UUID], common: dict[str, Any], link_id: UUID | None
-) -> None:
-    if not accounts:
-        return
-    rows: list[dict[str, Any]] = [{**common, "id": uuid7(), "account_id": account} for account in accounts]
-    if channel is Channel.IN_APP:
-        await session.execute(insert(Notice).on_conflict_do_nothing(), rows)
-        return
-    state = {"link_id": link_id, "state": DeliveryState.WAITING, "attempts": 0}
-    await session.execute(insert(Delivery).on_conflict_do_nothing(), [{**row, **state} for row in rows])
-    wake_after_commit(session, "send_mails")
-
-
-async def recipients_with(session: AsyncSession, *roles: str) -> Sequence[UUID]:
+async def recipients_with(session: AsyncSession, *roles: str) -> list[UUID]:
     """Return the accounts that have one of the roles."""
-    statement = select(Recipient.account_id).where(Recipient.roles.overlap(list(roles)))
-    return (await session.execute(statement)).scalars().all()
+    rows = await fetch(session, "SELECT account_id FROM recipients WHERE roles && $1::text[]", list(roles))
+    return [row["account_id"] for row in rows]
 
 
-async def everybody(session: AsyncSession) -> Sequence[UUID]:
-    return (await session.execute(select(Recipient.account_id))).scalars().all()
+async def everybody(session: AsyncSession) -> list[UUID]:
+    return [row["account_id"] for row in await fetch(session, "SELECT account_id FROM recipients")]
 
 
 async def list_notices(
