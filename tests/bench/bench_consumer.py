@@ -21,7 +21,7 @@ from shared.db import fetch, utc_now, uuid7
 from shared.events.feed import PostPublished
 from shared.telemetry import configure_tracing
 from tests.bench.backlogs import TENANT, Cost, Store
-from tests.bench.figures import Figure, Round, Sample, alternating, at_least, bench, interleaved, timed
+from tests.bench.figures import ROUNDS, Figure, Round, Sample, alternating, at_least, bench, interleaved, timed
 from tests.bench.stand import Stand
 from tests.bench.wires import READER
 
@@ -113,7 +113,7 @@ async def _against_the_limit(stand: Stand) -> Figure:
     mine, limit = await interleaved(reader.ours, lambda: reader.raw(pool))
     for connection in pool:
         await connection.close()
-    assert await reader.tallied() == 12 * reader.count, "both sides have counted every message once"
+    assert await reader.tallied() == 2 * (ROUNDS + 1) * reader.count, "both sides have counted every message once"
     counted = await Reader.of(stand)
     messages, cost = counted.messages(), Cost(counted.store.database)
     await cost.of(lambda: counted.handle(messages))

@@ -123,6 +123,10 @@ class Sample:
         return self.count / self.seconds
 
 
+# Measured ones; one unmeasured round goes before them.
+ROUNDS = 3
+
+
 class Rounds:
     """Several rounds of one side. The rate is the median round's: one hiccup of the machine decides nothing."""
 
@@ -144,7 +148,7 @@ class Rounds:
 Round = Callable[[], Awaitable[Sample]]
 
 
-async def alternating(*sides: Round, rounds: int = 3) -> list[Rounds]:
+async def alternating(*sides: Round, rounds: int = ROUNDS) -> list[Rounds]:
     """Run the sides one after the other, again and again, after one unmeasured round each: all meet the same machine."""
     found = [Rounds() for _ in sides]
     for number in range(rounds + 1):
@@ -155,7 +159,7 @@ async def alternating(*sides: Round, rounds: int = 3) -> list[Rounds]:
     return found
 
 
-async def interleaved(ours: Round, limit: Round, *, rounds: int = 3) -> tuple[Rounds, Rounds]:
+async def interleaved(ours: Round, limit: Round, *, rounds: int = ROUNDS) -> tuple[Rounds, Rounds]:
     """Run our side and the raw one alternately."""
     mine, raw = await alternating(ours, limit, rounds=rounds)
     return mine, raw
