@@ -143,7 +143,7 @@ class EmbeddedSuite:
         marker.write_text(wanted)
 
     async def _declare_topology(self, suite: SuiteSettings) -> None:
-        """Declare every queue before anybody publishes. A broker that is down is declared to by each consumer, later."""
+        """Declare every queue and binding before anybody publishes. Where it is down, consumers declare later what is missing."""
         if self._amqp_url is None:
             return
         with contextlib.suppress(*BROKER_ERRORS):

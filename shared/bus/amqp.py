@@ -123,6 +123,7 @@ class AmqpTransport:
     async def _channel(self) -> Channel:
         async with self._connecting:
             if self._publishing is None or _is_lost(self._publishing[0]):
+                connection = None
                 try:
                     connection = await self._connect("publish")
                     channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
@@ -132,6 +133,7 @@ class AmqpTransport:
                     assert isinstance(underlay, Channel)
                     self._publishing = connection, underlay
                 except BROKER_ERRORS as error:
+                    await _close_quietly(connection)
                     raise TransportDown from error
             return self._publishing[1]
 

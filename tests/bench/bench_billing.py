@@ -9,7 +9,7 @@ from services.billing.settings import Settings
 from shared.db import utc_now
 from shared.settings import SuiteSettings
 from tests.bench.costs import Meter, memory_mb
-from tests.bench.figures import Figure, Goal, Rounds, at_least, at_most, bench, hammer, interleaved
+from tests.bench.figures import ROUNDS, Figure, Goal, Rounds, at_least, at_most, bench, hammer, interleaved
 from tests.bench.raw_billing import RawBilling, place_due_orders
 from tests.bench.space import Space, open_space
 from tests.bench.stand import Stand
@@ -31,10 +31,10 @@ async def measure_invoices(stand: Stand) -> Sequence[Figure]:
     billing = ServiceUnderTest(create_service(settings, fetch_keys=TokenMint().fetch_keys), TokenMint())
     tenant, rival = await billing.tenant(), await billing.tenant()
     raw = await RawBilling.open(urls.app, rival, clients=CLIENTS)
-    count, rounds = stand.many(600, least=CLIENTS), 3
+    count = stand.many(600, least=CLIENTS)
     try:
-        due = iter(await place_due_orders(urls.owner, tenant, count * (rounds + 1)))
-        theirs = iter(await place_due_orders(urls.owner, rival, count * (rounds + 1)))
+        due = iter(await place_due_orders(urls.owner, tenant, count * (ROUNDS + 1)))
+        theirs = iter(await place_due_orders(urls.owner, rival, count * (ROUNDS + 1)))
 
         async def ours(_: int) -> None:
             async with billing.database.transaction(tenant) as session:
@@ -43,9 +43,7 @@ async def measure_invoices(stand: Stand) -> Sequence[Figure]:
         async def limit(_: int) -> None:
             await raw.invoice(next(theirs))
 
-        mine, bare = await interleaved(
-            lambda: hammer(count, CLIENTS, ours), lambda: hammer(count, CLIENTS, limit), rounds=rounds
-        )
+        mine, bare = await interleaved(lambda: hammer(count, CLIENTS, ours), lambda: hammer(count, CLIENTS, limit))
     finally:
         await raw.close()
         await billing.close()
@@ -94,8 +92,8 @@ class Shopping:
 
             await hammer(max(clients, count // 10), clients, shop)
             meter = await Meter.of(suite)
-            for _ in range(3):
-                rounds.samples.append(await hammer(max(clients, count // 3), clients, shop))
+            for _ in range(ROUNDS):
+                rounds.samples.append(await hammer(max(clients, count // ROUNDS), clients, shop))
             cost = await meter.spent()
         return Figure(
             name,

@@ -12,13 +12,12 @@ from typing import Any
 from deploy.demo.client import Client, Member
 from shared.db import utc_now, uuid7
 from tests.bench.costs import Meter, memory_mb
-from tests.bench.figures import Figure, Rounds, at_least, at_most, bench, hammer
+from tests.bench.figures import ROUNDS, Figure, Rounds, at_least, at_most, bench, hammer
 from tests.bench.keepalive import KeepAlive
 from tests.bench.space import Space, open_space
 from tests.bench.stand import Stand
 
 ROOMS = 32
-ROUNDS = 3
 RESERVATIONS = "/api/booking/v1/reservations"
 CLIENTS = ((1, 200), (8, 400))
 

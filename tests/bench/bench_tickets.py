@@ -7,14 +7,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from tests.bench.costs import Meter, memory_mb
-from tests.bench.figures import Figure, Goal, Rounds, at_least, bench, hammer
+from tests.bench.figures import ROUNDS, Figure, Goal, Rounds, at_least, bench, hammer
 from tests.bench.raw_tickets import RawTickets
 from tests.bench.space import Space, open_space
 from tests.bench.stand import Stand
 from tests.bench.wire import Wires, prepared
 
 CLIENTS = 8
-ROUNDS = 3
 TICKETS = "/api/helpdesk/v1/tickets"
 TICKET = {"subject": "Badge", "body": "Mon badge n'ouvre plus la porte.", "category": "access"}
 Once = Callable[[int], Awaitable[object]]

@@ -148,10 +148,10 @@ class Rounds:
 Round = Callable[[], Awaitable[Sample]]
 
 
-async def alternating(*sides: Round, rounds: int = ROUNDS) -> list[Rounds]:
+async def alternating(*sides: Round) -> list[Rounds]:
     """Run the sides one after the other, again and again, after one unmeasured round each: all meet the same machine."""
     found = [Rounds() for _ in sides]
-    for number in range(rounds + 1):
+    for number in range(ROUNDS + 1):
         for side, run in zip(found, sides, strict=True):
             sample = await run()
             if number:
@@ -159,9 +159,9 @@ async def alternating(*sides: Round, rounds: int = ROUNDS) -> list[Rounds]:
     return found
 
 
-async def interleaved(ours: Round, limit: Round, *, rounds: int = ROUNDS) -> tuple[Rounds, Rounds]:
+async def interleaved(ours: Round, limit: Round) -> tuple[Rounds, Rounds]:
     """Run our side and the raw one alternately."""
-    mine, raw = await alternating(ours, limit, rounds=rounds)
+    mine, raw = await alternating(ours, limit)
     return mine, raw
 
 

@@ -104,8 +104,19 @@ class Project:
 
     def container(self, service: str) -> dict[str, Any]:
         """Return what the engine says about a service's container."""
-        identity = self.compose("ps", "-a", "-q", service).stdout.split()[0]
+        labels = (
+            f"label=com.docker.compose.{of}={which}" for of, which in (("project", self.name), ("service", service))
+        )
+        identity = self.engine.docker("ps", "-aq", *(part for label in labels for part in ("--filter", label))).split()[
+            0
+        ]
         found: dict[str, Any] = json.loads(self.engine.docker("inspect", identity))[0]
+        return found
+
+    def declared(self) -> dict[str, Any]:
+        """Return every service of the compose files as compose reads them, whatever its profile."""
+        everything = ("--profile", "*", "config", "--format", "json")
+        found: dict[str, Any] = json.loads(self._compose(TLS_FILES, everything, check=True).stdout)["services"]
         return found
 
     def services(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 
@@ -57,19 +57,32 @@ async def bring_up(stage: Stage) -> None:
 async def check_hardening(stage: Stage) -> None:
     """every container: non-root, read-only root, no capabilities, no new privileges, limits; one port"""
     for name in stage.project.services():
-        found = stage.project.container(name)
-        host = found["HostConfig"]
-        user = found["Config"]["User"]
-        assert user.split(":")[0] not in ("", "0", "root"), f"{name} runs as {user or 'root'}"
-        assert host["ReadonlyRootfs"], f"{name} can write to its root"
-        assert (host["CapDrop"], host["CapAdd"] or []) == (["ALL"], []), f"{name} keeps capabilities"
-        assert "no-new-privileges:true" in host["SecurityOpt"], name
-        assert min(host["Memory"] or 0, host["PidsLimit"] or 0) > 0, f"{name} has no limits"
-        assert bool(host["PortBindings"]) == (name in PUBLISHED), f"{name} publishes {host['PortBindings']}"
+        _require_hardened(stage, name, is_published=name in PUBLISHED)
         if name not in JOBS:
             tried = stage.project.inside(name, "sh", "-c", "id -u; touch /written")
             assert tried.stdout.strip() != "0", name
             assert "ead-only" in tried.stderr, f"{name} wrote to its root"
+    # Also those that no step starts.
+    declared = stage.project.declared()
+    for name, one in declared.items():
+        assert one.get("user", "10001").split(":")[0] not in ("0", "root"), name
+        assert (one["read_only"], one["cap_drop"]) == (True, ["ALL"]), name
+        assert "no-new-privileges:true" in one["security_opt"], name
+        assert int(one["mem_limit"]) * one["pids_limit"] > 0, name
+    stage.said = f"{len(declared)} declared"
+
+
+def _require_hardened(stage: Stage, name: str, *, is_published: bool, capabilities: Sequence[str] = ()) -> None:
+    """Look at what the engine has really made of a service's container."""
+    found = stage.project.container(name)
+    host, user = found["HostConfig"], found["Config"]["User"]
+    assert user.split(":")[0] not in ("", "0", "root"), f"{name} runs as {user or 'root'}"
+    assert host["ReadonlyRootfs"], f"{name} can write to its root"
+    added = [one.removeprefix("CAP_") for one in host["CapAdd"] or []]
+    assert (host["CapDrop"], added) == (["ALL"], [*capabilities]), f"{name} keeps capabilities: {added}"
+    assert "no-new-privileges:true" in host["SecurityOpt"], name
+    assert min(host["Memory"] or 0, host["PidsLimit"] or 0) > 0, f"{name} has no limits"
+    assert bool(host["PortBindings"]) == is_published, f"{name} publishes {host['PortBindings']}"
 
 
 @step
@@ -175,6 +188,7 @@ async def lose_a_service(stage: Stage) -> None:
 async def watch(stage: Stage) -> None:
     """Prometheus takes our configuration and finds every process"""
     stage.project.compose("up", "-d", "--wait", "--no-deps", "prometheus")
+    _require_hardened(stage, "prometheus", is_published=False)
     wanted = 2 * len(SERVICES) + 1
     ask = "import urllib.request as r; print(r.urlopen('http://prometheus:9090/api/v1/QUESTION').read().decode())"
     async with asyncio.timeout(60):
@@ -242,6 +256,9 @@ async def ask_the_doctor(stage: Stage) -> None:
 async def encrypt(stage: Stage) -> None:
     """the TLS overlay: the same suite behind https"""
     stage.project.with_tls("up", "-d", "--wait", "--no-deps", "gateway", "tls-volume", "caddy")
+    for name in ("gateway", "tls-volume"):
+        _require_hardened(stage, name, is_published=False)
+    _require_hardened(stage, "caddy", is_published=True, capabilities=["NET_BIND_SERVICE"])
     async with asyncio.timeout(60):
         while True:
             try:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.support import suites
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Installation:
+class Installation(ABC):
     """`await cowork("backup", folder)` runs the command; `halt` and `resume` stop and start everybody who serves."""
 
     suite: suites.Suite
@@ -38,11 +39,11 @@ class Installation:
     async def stop(self) -> None:
         await self.suite.stop()
 
-    async def halt(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def halt(self) -> None: ...
 
-    async def resume(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def resume(self) -> None: ...
 
     def owner(self, name: str) -> str:
         passwords = self.suite.secrets.databases[name]
@@ -59,8 +60,8 @@ class Installation:
                     digest.update(str((name, table["name"], await owner.fetchval(rows))).encode())
         return digest.hexdigest()
 
-    def _data(self) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def _data(self) -> list[str]: ...
 
     def _environment(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "300"}

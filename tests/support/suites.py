@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ STOP_SECONDS = 60
 FAST = {"notify": {"smtp_host": "127.0.0.1", "smtp_starttls": False}, "privacy": {"redrive_seconds": 2}}
 
 
-class Suite:
+class Suite(ABC):
     """What both have in common: addresses, clients, and a superuser's view of every database."""
 
     def __init__(self, folder: Path, postbox: Postbox) -> None:
@@ -43,8 +44,8 @@ class Suite:
 
     postgres: EmbeddedPostgres
 
-    def base_url(self, service: str) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def base_url(self, service: str) -> str: ...
 
     def client(self, slug: str) -> Client:
         token = outbox_token(self.secrets.digest_keys["notify"])
@@ -68,11 +69,11 @@ class Suite:
         finally:
             await connection.close()
 
-    async def start_service(self, name: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def start_service(self, name: str) -> None: ...
 
-    async def kill_service(self, name: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def kill_service(self, name: str) -> None: ...
 
     def logs(self) -> str:
         """Everything that was logged, PostgreSQL's log included."""

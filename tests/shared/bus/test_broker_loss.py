@@ -83,3 +83,12 @@ async def test_a_consumer_comes_back_after_its_queue_was_deleted(node: Node) -> 
     await wait_for(consumers, seconds=30)
     consuming.cancel()
     await transport.close()
+
+
+async def test_a_publisher_that_finds_nothing_declared_leaves_no_connection_behind(node: Node) -> None:
+    transport = AmqpTransport(node.url(), namespace="nothing", subscribed=[])
+    for _ in range(3):
+        with pytest.raises(TransportDown):
+            await transport.publish([])
+    await wait_for(lambda: "cowork-publish" not in node.ctl("list_connections", "client_properties"), seconds=10)
+    await transport.close()

@@ -111,6 +111,13 @@ async def desk(request: Any, make_database: Any, amqp_url: str, bus_namespace: s
     return desk
 
 
+async def _desk_over_rabbitmq(amqp_url: str, namespace: str, make_database: Any) -> Desk:
+    """For what only a broker can do; nothing is declared yet, and nothing that is published has a subscriber."""
+    feed, notify = await make_database(), await make_database()
+    await _create_effects(notify)
+    return Desk(feed, notify, lambda: AmqpTransport(amqp_url, namespace=namespace, subscribed=[]), amqp_url, "")
+
+
 async def _create_effects(database: Database) -> None:
     """A table of effects: the owner role is not at hand, so the superuser makes it."""
     import os
@@ -307,9 +314,8 @@ async def test_an_event_in_the_clothes_of_another_ends_dead(
     amqp_url: str, bus_namespace: str, make_database: Any
 ) -> None:
     """The broker lets a service publish by routing key: a body that says something else is somebody's forgery."""
-    feed, notify = await make_database(), await make_database()
-    desk = Desk(feed, notify, lambda: AmqpTransport(amqp_url, namespace=bus_namespace, subscribed=[]), amqp_url, "")
-    await _create_effects(notify)
+    desk = await _desk_over_rabbitmq(amqp_url, bus_namespace, make_database)
+    notify = desk.notify
     erased: list[UUID] = []
 
     async def erase(session: AsyncSession, event: AccountDeactivated) -> None:
@@ -336,9 +342,8 @@ async def test_what_the_broker_gave_up_on_is_parked_before_what_is_behind_it_is_
     amqp_url: str, bus_namespace: str, make_database: Any
 ) -> None:
     """A message that ends its worker too often is dead when the next worker starts; the events of its key still wait."""
-    feed, notify = await make_database(), await make_database()
-    desk = Desk(feed, notify, lambda: AmqpTransport(amqp_url, namespace=bus_namespace, subscribed=[]), amqp_url, "")
-    await _create_effects(notify)
+    desk = await _desk_over_rabbitmq(amqp_url, bus_namespace, make_database)
+    notify = desk.notify
     subscriptions = {"notify": [PostPublished.type]}
     await declare(amqp_url, namespace=bus_namespace, subscriptions=subscriptions)
     event = PostPublished(tenant_id=TENANT, post_id=uuid7(), author_id=uuid7(), is_announcement=False)

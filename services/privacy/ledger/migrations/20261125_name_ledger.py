@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "20261126_name_ledger"
+revision = "20261125_name_ledger"
 down_revision = "20261125_create_ledger"
 
 

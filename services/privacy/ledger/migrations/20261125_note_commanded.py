@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "20261127_note_commanded"
-down_revision = "20261126_name_ledger"
+revision = "20261125_note_commanded"
+down_revision = "20261125_name_ledger"
 
 
 def upgrade() -> None:

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "20261128_guard_chain"
-down_revision = "20261127_note_commanded"
+revision = "20261125_guard_chain"
+down_revision = "20261125_note_commanded"
 
 # Whatever the caller's search path is, a table of its own is never taken for the ledger's.
 _FUNCTION = """CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$ BEGIN
