@@ -16,6 +16,8 @@ from deploy.servers import HttpServer
 from deploy.suite import make_service, make_transport, settings_class, subscriptions
 from deploy.topology import declare
 from shared import logging
+from shared.bus.amqp import BROKER_ERRORS
+from shared.bus.topology import TopologyMismatch
 from shared.bus.wake import Notifier
 from shared.migrate import differences, upgrade
 from shared.service import Worker
@@ -121,10 +123,24 @@ def _ledger() -> Any:
 
 def topology() -> int:
     """Declare every queue and binding in RabbitMQ; repeatable."""
-    suite = SuiteSettings()
-    if suite.amqp_url is None:
-        console.print("[red]COWORK_AMQP_URL is not set[/]")
+    try:
+        suite = SuiteSettings()
+    except ValidationError as error:
+        console.print("[red]not set:[/] " + ", ".join(f"COWORK_{str(one['loc'][0]).upper()}" for one in error.errors()))
         return 2
-    uvloop.run(declare(suite.amqp_url.get_secret_value(), namespace=suite.namespace, subscriptions=subscriptions()))
+    if suite.amqp_url is None:
+        console.print("[red]not set:[/] COWORK_AMQP_URL")
+        return 2
+    try:
+        uvloop.run(declare(suite.amqp_url.get_secret_value(), namespace=suite.namespace, subscriptions=subscriptions()))
+    except TopologyMismatch as error:
+        console.print(
+            f"[red]{error} exists with other arguments:[/] delete it and run this again; what was in it is in the logs of"
+            " who published it (cowork outbox redrive)"
+        )
+        return 1
+    except BROKER_ERRORS as error:
+        console.print(f"[red]RabbitMQ does not let us declare:[/] {type(error).__name__}")
+        return 1
     console.print("declared")
     return 0

@@ -7,13 +7,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
+import aio_pika
 import pytest
 
 from deploy.backup.places import LEDGER, Place
 from deploy.backup.wiping import wipe
 from services.privacy.ledger.database import ledger_differences
 from shared.events import SERVICES
+from tests.support.broker import delete_queues
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,12 +58,30 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
         (["restore", "backup", "--data", "/nowhere"], 2, "COWORK_PRIVACY_LEDGER_KEY"),
         (["ledger", "migrate"], 2, "COWORK_LEDGER_OWNER_URL"),
         (["migrate", "--check"], 2, "COWORK_LEDGER_OWNER_URL"),
+        (["topology"], 2, "COWORK_FILES_URL"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments: list[str], code: int, says: str) -> None:
     found = cowork(*arguments)
     assert found.returncode == code, found.stdout + found.stderr
     assert says in found.stdout + found.stderr
+
+
+async def test_what_keeps_the_topology_from_being_declared_is_said(amqp_url: str) -> None:
+    namespace = f"t{uuid4().hex[:10]}"
+    async with await aio_pika.connect(amqp_url) as connection, connection.channel() as channel:
+        await channel.declare_queue(f"{namespace}.identity.in", durable=True)
+    settings = {"COWORK_FILES_URL": "file:///nowhere", "COWORK_NAMESPACE": namespace}
+    try:
+        found = await asyncio.to_thread(cowork, "topology", COWORK_AMQP_URL=amqp_url, **settings)
+        assert (found.returncode, f"{namespace}.identity.in exists" in found.stderr) == (1, True), found.stderr
+        assert "outbox redrive" in found.stderr
+        away = f"amqp://guest:secret@127.0.0.1:{free_port()}/"
+        found = await asyncio.to_thread(cowork, "topology", COWORK_AMQP_URL=away, **settings)
+        assert (found.returncode, "RabbitMQ does not let us declare" in found.stderr) == (1, True), found.stderr
+        assert "secret" not in found.stderr
+    finally:
+        await delete_queues(amqp_url, namespace, ["identity"])
 
 
 async def test_all_databases_are_migrated_and_the_ledgers_with_them(place: Place) -> None:
