@@ -43,7 +43,7 @@ ANSWER_SECONDS = 60.0
 
 # Whoever waits longer for a row that somebody holds is told to try again (503): one row that is held for long would
 # otherwise take every connection of the pool, and with them all other rows.
-LOCK_SECONDS = 3.0
+LOCK_SECONDS = 1.0
 
 # What the driver raises, its own confusion included (a server that refuses in the middle of a greeting).
 LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)

@@ -54,8 +54,8 @@ def _grounds(chosen: list[Scenario]) -> Callable[[Scenario], int]:
 def _say(outcome: Outcome, *, seconds: float) -> None:
     sys.stdout.write(json.dumps(outcome.line) + "\n")
     sys.stdout.flush()
-    for complaint in outcome.complaints:
-        sys.stderr.write(f"  {complaint}\n")
+    for said in [*outcome.measured, *outcome.complaints]:
+        sys.stderr.write(f"  {said}\n")
     sys.stderr.write(f"{outcome.line['scenario']}: {seconds:.0f} s, answers {outcome.answers}\n")
 
 

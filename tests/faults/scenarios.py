@@ -22,12 +22,16 @@ class NotReached(RuntimeError):
 
 @dataclass
 class Run:
-    """One scenario while it runs. It counts its kills; `short` asks for the part that CI has time for."""
+    """One scenario while it runs. It counts its kills; `short` asks for the part that CI has time for.
+
+    `measured` is printed whether the run is ok or not; `complaints` make it fail.
+    """
 
     ground: Ground
     load: Load
     short: bool = False
     kills: int = 0
+    measured: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
     @property
@@ -84,9 +88,10 @@ def scenario(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one scenario printed, and why it is not ok."""
+    """What one scenario printed and measured, and why it is not ok."""
 
     line: dict[str, Any]
+    measured: list[str]
     complaints: list[str]
     answers: dict[str, int]
 
@@ -114,7 +119,7 @@ async def run_scenario(one: Scenario, ground: Ground, *, short: bool = False) ->
         complaints.append(f"processes ended that nobody had killed: {dead}")
     is_ok = not complaints if one.expects is None else _is_seen(one.expects, findings, run, complaints)
     line = _line(one, run, findings, drained, ok=is_ok)
-    return Outcome(line, complaints, dict(run.load.answers.counts))
+    return Outcome(line, run.measured, complaints, dict(run.load.answers.counts))
 
 
 def _is_seen(expected: str, findings: Findings, run: Run, complaints: list[str]) -> bool:

@@ -27,6 +27,7 @@ from tests.support.ports import free_port
 DEBIAN_BIN = Path("/usr/lib/rabbitmq/bin")
 START_SECONDS = 90
 STOP_SECONDS = 60
+FREEZE_SECONDS = 10
 
 
 class NodeDied(RuntimeError):
@@ -96,9 +97,9 @@ class Node:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether the kernel holds the process stopped (state T)."""
-        stat = Path(f"/proc/{self.pid}/stat").read_text()
-        return stat.rpartition(")")[2].split()[0] == "T"
+        """Whether the kernel holds every thread of the process stopped (state T)."""
+        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
     def url(self, user: str = "guest", password: str = "guest", vhost: str = "/") -> str:
         return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{'' if vhost == '/' else quote(vhost, safe='')}"
@@ -145,8 +146,15 @@ class Node:
         self._process.wait()
 
     def freeze(self) -> None:
-        """Stop the machine without a word: its connections stay open and nothing answers."""
+        """Stop the machine without a word: its connections stay open and nothing answers. Raises TimeoutError."""
         os.kill(self.pid, signal.SIGSTOP)
+        # The signal is only noted: each of the machine's threads stops when it next runs.
+        deadline = time.monotonic() + FREEZE_SECONDS
+        while not self.is_frozen:
+            if time.monotonic() > deadline:
+                self.thaw()
+                raise TimeoutError(f"{self.name} does not stop")
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
