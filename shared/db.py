@@ -175,8 +175,7 @@ class Database:
 
     async def _release(self, held: Held, session: AsyncSession) -> None:
         """Roll back what was not committed and give the connection back; even a cancelled request does so to the end."""
-        driver = held.driver
-        if not session.in_transaction() and driver.is_clean() and not held.connection.in_transaction():
+        if not session.in_transaction() and held.driver.is_clean() and not held.connection.in_transaction():
             _let_go(session)
             await self._connections.give_back(held, is_clean=True)
         else:

@@ -158,6 +158,31 @@ async def test_connections_that_are_old_or_whose_network_was_lost_are_replaced(
     assert await backend() != second
 
 
+async def test_what_a_rush_has_opened_is_closed_when_nobody_needs_it(
+    make_database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = await make_database(pool_size=4)
+    name = f"'{uuid7()}'"
+
+    async def rush(seconds: float) -> None:
+        async with database.transaction() as session:
+            await fetch(session, f"SET application_name = {name}")
+            await fetch(session, "SELECT pg_sleep($1)", seconds)
+
+    async def are_open() -> int:
+        async with database.transaction() as session:
+            asked = f"SELECT count(*) AS number FROM pg_stat_activity WHERE application_name = {name}"
+            return int((await fetch(session, asked))[0]["number"])
+
+    await asyncio.gather(*(rush(0.2) for _ in range(4)))
+    assert await are_open() == 4
+    monkeypatch.setattr("shared.connections.IDLE_SECONDS", 0.0)
+    async with asyncio.timeout(10):
+        while await are_open() > 1:
+            pass
+    assert await events(database) == 0
+
+
 async def test_a_connection_in_autocommit_is_an_ordinary_one_afterwards(make_database: Any) -> None:
     database = await make_database(pool_size=1)
     async with database.connection() as connection:
