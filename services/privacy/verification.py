@@ -1,5 +1,7 @@
 """Driving open cases to their end: ask late services again, verify every answer, complete. Never cancels one."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -20,19 +22,22 @@ log = structlog.get_logger()
 LEDGER_WAITS = Counter(
     "cowork_erasure_ledger_waits_total", "Completions that the ledger's database did not take", registry=REGISTRY
 )
+# Cases that each service verifies in one answer, and that the ledger takes in one transaction.
+TOGETHER = 100
 
 
 async def advance_cases(
     database: Database, internal: Internal, tenant_id: UUID, *, ledger: Ledger, redrive_after: timedelta
 ) -> None:
-    """Take every open case of a tenant one step further."""
+    """Take every case of a tenant that does not merely wait for answers one step further."""
     async with database.transaction(tenant_id) as session:
-        open_ = list(await cases.open_cases(session))
-    for case in open_:
-        if case.state is CaseState.VERIFYING:
-            await _verify(database, internal, case, ledger)
-        else:
+        due = await cases.due_cases(session, redrive_after=redrive_after, now=utc_now())
+    answered = [case for case in due if case.state is CaseState.VERIFYING]
+    for case in due:
+        if case.state is not CaseState.VERIFYING:
             await _press(database, case, redrive_after)
+    for first in range(0, len(answered), TOGETHER):
+        await _verify(database, internal, tenant_id, answered[first : first + TOGETHER], ledger)
 
 
 async def _press(database: Database, case: Case, redrive_after: timedelta) -> None:
@@ -46,34 +51,54 @@ async def _press(database: Database, case: Case, redrive_after: timedelta) -> No
         log.error("erasure.late", case_id=str(case.id), count=days)
 
 
-async def _verify(database: Database, internal: Internal, case: Case, ledger: Ledger) -> None:
-    async with database.transaction(case.tenant_id) as session:
-        services = [answer.service for answer in await cases.answers_of(session, case.id)]
-    remaining: dict[str, int] = {}
-    for service in services:
-        try:
-            found = await internal.get(service, f"erasures/{case.id}/verification", tenant_id=case.tenant_id)
-        except (BadGateway, NotFound) as error:
-            # It answered, so it will answer again: the next round asks once more.
-            log.info("erasure.verification_waits", case_id=str(case.id), exc_info=error)
-            return
-        remaining[service] = int(found["remaining"])
-    async with database.transaction(case.tenant_id) as session:
-        await cases.note_remaining(session, case.id, remaining)
-        entry = await cases.entry_of(session, case, ledger, now=utc_now())
-    completed = entry is not None and await complete_case(database, case, ledger, entry)
-    log.info("erasure.verified", case_id=str(case.id), done=int(completed), count=sum(remaining.values()))
+async def _verify(
+    database: Database, internal: Internal, tenant_id: UUID, answered: Sequence[Case], ledger: Ledger
+) -> None:
+    async with database.transaction(tenant_id) as session:
+        asked = await cases.asked_of(session, [case.id for case in answered])
+    answers = await asyncio.gather(*(_remaining_at(internal, tenant_id, *one) for one in asked.items()))
+    remaining = dict(zip(asked, answers, strict=True))
+    # The next round asks once more where somebody has not answered, or does not know a case.
+    waiting = {case_id for service, ids in asked.items() for case_id in ids if case_id not in remaining[service]}
+    verified = [case for case in answered if case.id not in waiting]
+    if not verified:
+        return
+    found = [
+        (case.id, service, left[case.id]) for service, left in remaining.items() for case in verified if case.id in left
+    ]
+    async with database.transaction(tenant_id) as session:
+        await cases.note_remaining(session, found)
+        entries = await cases.entries_of(session, verified, ledger, now=utc_now())
+    completed = await complete_cases(database, tenant_id, ledger, entries) if entries else 0
+    log.info("erasure.verified", cases=len(verified), done=completed, count=sum(count for _, _, count in found))
 
 
-async def complete_case(database: Database, case: Case, ledger: Ledger, entry: Entry) -> bool:
-    """Write the ledger, then complete the case: two databases, and between them nothing that could not be done again."""
+async def _remaining_at(internal: Internal, tenant_id: UUID, service: str, case_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return what a service's post-conditions still find of those cases that it knows; nothing while it is away."""
     try:
-        await ledger.append(entry)
+        found = await internal.post(
+            service, "verifications", {"case_ids": [str(one) for one in case_ids]}, tenant_id=tenant_id
+        )
+    except (BadGateway, NotFound) as error:
+        # Away, or of a release that does not know the question.
+        log.info("erasure.verification_waits", service=service, cases=len(case_ids), exc_info=error)
+        return {}
+    return {UUID(case_id): int(left) for case_id, left in found.items()}
+
+
+async def complete_cases(database: Database, tenant_id: UUID, ledger: Ledger, entries: Mapping[UUID, Entry]) -> int:
+    """Write the ledger, then complete its cases, and return how many: two databases, and between them nothing that could
+    not be done again."""
+    try:
+        await ledger.append(*entries.values())
     except (DBAPIError, OSError) as error:
-        # The case stays as it is; the next round verifies and tries again, and other cases go on meanwhile.
-        LEDGER_WAITS.inc()
-        log.error("erasure.ledger_waits", case_id=str(case.id), exc_info=error)
-        return False
+        # The cases stay as they are; the next round verifies and tries again.
+        LEDGER_WAITS.inc(len(entries))
+        log.error("erasure.ledger_waits", cases=len(entries), exc_info=error)
+        return 0
     crash("case.after_ledger")
-    async with database.transaction(case.tenant_id) as session:
-        return await cases.complete(session, case.id, now=utc_now())
+    completed = 0
+    for case_id in entries:
+        async with database.transaction(tenant_id) as session:
+            completed += await cases.complete(session, case_id, now=utc_now())
+    return completed

@@ -71,7 +71,7 @@ class Plan:
 
     async def remaining(self, session: AsyncSession, accounts: Sequence[UUID]) -> list[RuleCount]:
         """Run every rule's post-condition; return the rules that still find something."""
-        return await _remaining(self.rules, session, _bind(accounts))
+        return await _remaining(self.rules, session, _bind(accounts)) if accounts else []
 
     async def retained_of(self, session: AsyncSession, accounts: Sequence[UUID]) -> list[RetainedRows]:
         """Count what is kept of these accounts, while the maps still lead to them."""

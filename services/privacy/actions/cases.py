@@ -1,5 +1,6 @@
 """Erasure cases: who must answer, who has, what is retained, and when it is complete."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from uuid import UUID
 
 import orjson
 from dateutil.relativedelta import relativedelta
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -40,6 +41,14 @@ _ADVANCE = (
     " WHEN bool_and(coalesce(outcome = ANY($2), false)) THEN 'verifying' ELSE 'awaiting_receipts' END"
     " FROM answers WHERE case_id = $1) WHERE id = $1 RETURNING state"
 )
+
+
+# What the services' verifications have found of several cases, in one statement: cases, services, counts.
+_REMAINING = (
+    "UPDATE answers a SET remaining = found.remaining FROM unnest($1::uuid[], $2::text[], $3::int[])"
+    " AS found (case_id, service, remaining) WHERE a.case_id = found.case_id AND a.service = found.service"
+)
+_REMEDIATE = "UPDATE cases SET state = 'remediating' WHERE id = ANY($1::uuid[])"
 
 
 def due_date(commanded_on: date) -> date:
@@ -136,6 +145,18 @@ async def open_cases(session: AsyncSession) -> Sequence[Case]:
     return (await session.execute(statement)).scalars().all()
 
 
+async def due_cases(session: AsyncSession, *, redrive_after: timedelta, now: datetime) -> Sequence[Case]:
+    """Return the tenant's open cases for which something is to be done now, oldest first.
+
+    That is to verify, to ask late services again, or to report. Whoever merely waits for answers costs nothing.
+    """
+    is_late = func.coalesce(Case.redriven_at, Case.commanded_at) <= now - redrive_after
+    reaches = [(Case.escalated_days < days) & (Case.commanded_at <= now - timedelta(days=days)) for days in ESCALATIONS]
+    due = or_(Case.state == CaseState.VERIFYING, is_late, *reaches)
+    statement = select(Case).where(Case.state.in_(OPEN_STATES), due).order_by(Case.commanded_at)
+    return (await session.execute(statement)).scalars().all()
+
+
 async def redrive_late(session: AsyncSession, case: Case, *, after: timedelta, now: datetime) -> list[str]:
     """Ask the services that are late, or that failed, to erase again; return their names."""
     last = case.redriven_at or case.commanded_at
@@ -160,29 +181,43 @@ async def note_escalation(session: AsyncSession, case: Case, *, now: datetime) -
     return reached[-1]
 
 
-async def note_remaining(session: AsyncSession, case_id: UUID, remaining: dict[str, int]) -> None:
-    """Note what the services' verifications have found."""
-    for service, count in remaining.items():
-        which = update(Answer).where(Answer.case_id == case_id, Answer.service == service)
-        await session.execute(which.values(remaining=count))
-    if any(remaining.values()):
-        await session.execute(update(Case).where(Case.id == case_id).values(state=CaseState.REMEDIATING))
+async def asked_of(session: AsyncSession, case_ids: Sequence[UUID]) -> dict[str, list[UUID]]:
+    """Return the services that answer cases, each with those cases."""
+    asked: dict[str, list[UUID]] = defaultdict(list)
+    answering = select(Answer.service, Answer.case_id).where(Answer.case_id.in_(case_ids))
+    for service, case_id in (await session.execute(answering)).tuples():
+        asked[service].append(case_id)
+    return asked
 
 
-async def entry_of(session: AsyncSession, case: Case, ledger: Ledger, *, now: datetime) -> Entry | None:
-    """Return what the ledger is to say of a case that can be completed now; None when an answer is not settled and clean."""
-    outcome = await _outcome_of(session, case.id)
-    if outcome is None:
-        return None
-    manifests = select(Answer.service, Answer.manifest_digest).where(Answer.case_id == case.id)
-    chosen = await session.scalar(select(erasures.c.content).where(erasures.c.case_id == case.id))
-    return Entry(
-        subject_hmac=ledger.digest(case.tenant_id, case.account_id or case.tenant_id),
-        outcome=outcome,
-        content=ContentChoice(chosen or ContentChoice.REMOVE),
-        erased_at=now,
-        manifests_digest=digest_of((await session.execute(manifests)).tuples()),
-    )
+async def note_remaining(session: AsyncSession, found: Sequence[tuple[UUID, str, int]]) -> None:
+    """Note what the verifications have found: (case, service, what is left)."""
+    await fetch(session, _REMAINING, *map(list, zip(*found, strict=True)))
+    await fetch(session, _REMEDIATE, list({case_id for case_id, _, count in found if count}))
+
+
+async def entries_of(
+    session: AsyncSession, verified: Sequence[Case], ledger: Ledger, *, now: datetime
+) -> dict[UUID, Entry]:
+    """Return what the ledger is to say of those cases whose every answer is settled and clean, by case."""
+    ids = [case.id for case in verified]
+    answers: dict[UUID, list[Answer]] = defaultdict(list)
+    for answer in (await session.execute(select(Answer).where(Answer.case_id.in_(ids)))).scalars():
+        answers[answer.case_id].append(answer)
+    content = select(erasures.c.case_id, erasures.c.content).where(erasures.c.case_id.in_(ids))
+    chosen = dict((await session.execute(content)).tuples().all())
+    outcomes = {case_id: outcome for case_id, given in answers.items() if (outcome := _outcome_of(given))}
+    return {
+        case.id: Entry(
+            subject_hmac=ledger.digest(case.tenant_id, case.account_id or case.tenant_id),
+            outcome=outcomes[case.id],
+            content=ContentChoice(chosen.get(case.id) or ContentChoice.REMOVE),
+            erased_at=now,
+            manifests_digest=digest_of((one.service, one.manifest_digest) for one in answers[case.id]),
+        )
+        for case in verified
+        if case.id in outcomes
+    }
 
 
 async def complete(session: AsyncSession, case_id: UUID, *, now: datetime) -> bool:
@@ -193,7 +228,7 @@ async def complete(session: AsyncSession, case_id: UUID, *, now: datetime) -> bo
     case = await session.get(Case, case_id, with_for_update=True)
     if case is None or case.completed_at is not None:
         return False
-    outcome = await _outcome_of(session, case_id)
+    outcome = _outcome_of(await answers_of(session, case_id))
     if outcome is None:
         return False
     case.state = CaseState(outcome.value)
@@ -206,13 +241,9 @@ async def complete(session: AsyncSession, case_id: UUID, *, now: datetime) -> bo
     return True
 
 
-async def _outcome_of(session: AsyncSession, case_id: UUID) -> CaseOutcome | None:
-    unsettled = exists().where(
-        Answer.case_id == case_id,
-        Answer.outcome.is_(None) | Answer.outcome.not_in(SETTLED) | Answer.remaining.is_(None) | (Answer.remaining > 0),
-    )
-    if await session.scalar(select(unsettled)):
+def _outcome_of(answers: Sequence[Answer]) -> CaseOutcome | None:
+    """Return how a case ends; None while an answer is missing, not settled, not verified or not clean."""
+    if not answers or any(answer.outcome not in SETTLED or answer.remaining != 0 for answer in answers):
         return None
-    retains = exists().where(Answer.case_id == case_id, func.jsonb_array_length(Answer.retained) > 0)
-    has_retained = bool(await session.scalar(select(retains)))
+    has_retained = any(answer.retained for answer in answers)
     return CaseOutcome.COMPLETED_WITH_RETENTION if has_retained else CaseOutcome.COMPLETED

@@ -12,6 +12,7 @@ from shared.events.erasure import RECEIPTS
 from shared.events.helpdesk import TicketAssigned, TicketClosed, TicketOpened, TicketReplied
 from shared.events.identity import AccountDeactivated, DeactivationReason
 from shared.privacy import retention
+from shared.privacy.tables import erasures
 
 ACCOUNT_ERASED, _, _ = RECEIPTS["helpdesk"]
 
@@ -163,3 +164,29 @@ async def test_closed_tickets_past_three_years_lose_their_words(desk: Any) -> No
     assert [(str(row.id), row.subject, row.requester_id is None) for row in rows] == [
         (ticket, None, True), (fresh, "fresh", False),
     ]  # fmt: skip
+
+
+async def test_a_verification_says_of_each_case_what_is_left(desk: Any) -> None:
+    for member in (desk.ada, desk.nora):
+        await desk.ticket(member)
+    erased, forged, unknown = uuid7(), uuid7(), uuid7()
+    event = AccountDeactivated(
+        tenant_id=desk.tenant, account_id=desk.nora.account_id, case_id=erased, reason=DeactivationReason.OWN_REQUEST
+    )
+    await desk.helpdesk.receive(event)
+    async with desk.helpdesk.database.transaction(desk.tenant) as session:
+        # A case that says it is answered, of somebody who is still here.
+        case = {"case_id": forged, "tenant_id": desk.tenant, "account_id": desk.ada.account_id, "is_tenant": False}
+        await session.execute(erasures.insert().values(**case, content="remove", outcome="DONE"))
+
+    async def remaining(*case_ids: Any, status: int = 200) -> Any:
+        body, tenant = {"case_ids": [str(one) for one in case_ids]}, {"tenant_id": str(desk.tenant)}
+        answer = await desk.helpdesk.internal.post("/verifications", json=body, params=tenant)
+        assert answer.status_code == status
+        return answer.json()
+
+    assert await remaining(erased) == {str(erased): 0}
+    both = await remaining(erased, forged, unknown)
+    assert both.keys() == {str(erased), str(forged)}
+    assert (both[str(erased)], both[str(forged)] > 0) == (0, True)
+    assert (await remaining(status=422))["code"] == "invalid_payload"

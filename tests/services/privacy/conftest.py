@@ -11,7 +11,7 @@ from services.privacy.actions import cases
 from services.privacy.app import create_service
 from services.privacy.ledger import Entry, Ledger
 from services.privacy.settings import Settings
-from services.privacy.verification import complete_case
+from services.privacy.verification import complete_cases
 from shared.db import utc_now
 from shared.events import SERVICES
 from shared.events.erasure import RECEIPTS, Outcome
@@ -74,18 +74,16 @@ class Office:
     async def entry(self, case_id: UUID, **found: int) -> Entry | None:
         """Note what verifications found (0 where nothing is said); return what the ledger is to say."""
         async with self.privacy.database.transaction(self.tenant) as session:
-            await cases.note_remaining(session, case_id, {name: found.get(name, 0) for name in SERVICES})
+            await cases.note_remaining(session, [(case_id, name, found.get(name, 0)) for name in SERVICES])
             case = await cases.get_case(session, case_id)
-            return await cases.entry_of(session, case, self.ledger, now=utc_now())
+            return (await cases.entries_of(session, [case], self.ledger, now=utc_now())).get(case_id)
 
     async def verified(self, case_id: UUID, *, ledger: Ledger | None = None, **found: int) -> bool:
         """Note what verifications found and try to complete, as the job does."""
         entry = await self.entry(case_id, **found)
         if entry is None:
             return False
-        async with self.privacy.database.transaction(self.tenant) as session:
-            case = await cases.get_case(session, case_id)
-        return await complete_case(self.privacy.database, case, ledger or self.ledger, entry)
+        return bool(await complete_cases(self.privacy.database, self.tenant, ledger or self.ledger, {case_id: entry}))
 
 
 @pytest.fixture

@@ -136,6 +136,31 @@ async def test_whoever_fails_or_is_late_is_asked_again(office: Any) -> None:
         assert await cases.note_escalation(session, case, now=utc_now() + timedelta(days=8)) is None
 
 
+async def test_a_case_is_left_alone_until_something_is_to_be_done(office: Any) -> None:
+    case_id = await office.command(office.nora.account_id)
+
+    async def is_due(*, redrive_after: timedelta, **later: int) -> bool:
+        async with office.privacy.database.transaction(office.tenant) as session:
+            now = utc_now() + timedelta(**later)
+            due = [case.id for case in await cases.due_cases(session, redrive_after=redrive_after, now=now)]
+            return due == [case_id]
+
+    minutes, never = timedelta(minutes=5), timedelta(days=1000)
+    assert not await is_due(redrive_after=minutes)
+    assert await is_due(redrive_after=minutes, minutes=6)
+    assert not await is_due(redrive_after=never, hours=23)
+    assert await is_due(redrive_after=never, days=3), "a case that is late is reported"
+    async with office.privacy.database.transaction(office.tenant) as session:
+        case = await cases.get_case(session, case_id)
+        await cases.note_escalation(session, case, now=utc_now() + timedelta(days=3))
+    assert not await is_due(redrive_after=never, days=3), "once per step"
+    for service in SERVICES:
+        await office.answer(case_id, service)
+    assert await is_due(redrive_after=minutes), "it is to be verified"
+    assert await office.verified(case_id)
+    assert not await is_due(redrive_after=minutes, days=30)
+
+
 async def test_a_hold_keeps_a_case_open(office: Any) -> None:
     case_id = await office.command(office.nora.account_id)
     for service in SERVICES:
