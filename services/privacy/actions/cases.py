@@ -43,6 +43,8 @@ _ADVANCE = (
 )
 
 
+# Neither completed (the index knows no other case) nor on hold.
+_IS_OPEN = (Case.completed_at.is_(None), Case.state.in_(OPEN_STATES))
 # What the services' verifications have found of several cases, in one statement: cases, services, counts.
 _REMAINING = (
     "UPDATE answers a SET remaining = found.remaining FROM unnest($1::uuid[], $2::text[], $3::int[])"
@@ -93,7 +95,7 @@ async def _await_answers(session: AsyncSession, cases: Sequence[UUID], services:
 
 async def join_open_cases(session: AsyncSession, service: str) -> None:
     """A service that registers late answers the tenant's open cases, too."""
-    open_ = await session.execute(select(Case.id).where(Case.state.in_(OPEN_STATES)))
+    open_ = await session.execute(select(Case.id).where(*_IS_OPEN))
     await _await_answers(session, open_.scalars().all(), [service])
 
 
@@ -141,7 +143,7 @@ async def list_cases(session: AsyncSession, *, after: tuple[Any, ...] | None, li
 
 async def open_cases(session: AsyncSession) -> Sequence[Case]:
     """Return the tenant's cases that are neither completed nor on hold, oldest first."""
-    statement = select(Case).where(Case.state.in_(OPEN_STATES)).order_by(Case.commanded_at)
+    statement = select(Case).where(*_IS_OPEN).order_by(Case.commanded_at)
     return (await session.execute(statement)).scalars().all()
 
 
@@ -153,7 +155,7 @@ async def due_cases(session: AsyncSession, *, redrive_after: timedelta, now: dat
     is_late = func.coalesce(Case.redriven_at, Case.commanded_at) <= now - redrive_after
     reaches = [(Case.escalated_days < days) & (Case.commanded_at <= now - timedelta(days=days)) for days in ESCALATIONS]
     due = or_(Case.state == CaseState.VERIFYING, is_late, *reaches)
-    statement = select(Case).where(Case.state.in_(OPEN_STATES), due).order_by(Case.commanded_at)
+    statement = select(Case).where(*_IS_OPEN, due).order_by(Case.commanded_at)
     return (await session.execute(statement)).scalars().all()
 
 
