@@ -117,6 +117,9 @@ class Connections:
         except TimeoutError as error:
             raise DBAPIError(None, None, error, hide_parameters=True) from error
         try:
+            # Without work for as many, a pool shrinks by itself.
+            if len(self._free) > 1 and time.monotonic() - self._free[0][0] > IDLE_SECONDS:
+                await self._close(self._free.pop(0)[1])
             while self._free:
                 _, held = self._free.pop()
                 if self._is_good(held):
@@ -134,17 +137,15 @@ class Connections:
                 self._free.append((time.monotonic(), held))
             else:
                 await self._close(held)
-            # Without work for as many, a pool shrinks by itself.
-            if self._free and time.monotonic() - self._free[0][0] > IDLE_SECONDS:
-                await self._close(self._free.pop(0)[1])
         finally:
             self._places.release()
 
     async def close(self) -> None:
         """Close what is free now, and what is in use when it comes back; whoever comes then opens a new one."""
         self._generation += 1
-        while self._free:
-            await self._close(self._free.pop()[1])
+        free, self._free = self._free, []
+        for _, held in free:
+            await self._close(held)
 
     def _is_good(self, held: Held) -> bool:
         is_young = time.monotonic() - held.opened_at < LIFETIME_SECONDS

@@ -99,7 +99,7 @@ class Database:
                 "server_settings": {
                     "application_name": application_name,
                     "jit": "off",
-                    "lock_timeout": f"{LOCK_SECONDS:.0f}s",
+                    "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}ms",
                 },
                 "connection_class": Driver,
             },

@@ -32,12 +32,14 @@ async def advance_cases(
     """Take every case of a tenant that does not merely wait for answers one step further."""
     async with database.transaction(tenant_id) as session:
         due = await cases.due_cases(session, redrive_after=redrive_after, now=utc_now())
-    answered = [case for case in due if case.state is CaseState.VERIFYING]
     for case in due:
-        if case.state is not CaseState.VERIFYING:
-            await _press(database, case, redrive_after)
-    for first in range(0, len(answered), TOGETHER):
-        await _verify(database, internal, tenant_id, answered[first : first + TOGETHER], ledger)
+        await _press(database, case, redrive_after)
+    answered = [case for case in due if case.state is CaseState.VERIFYING]
+    # A whole tenant is counted for longer than a person is looked for, and must not hold anybody up.
+    people = [case for case in answered if not case.is_tenant]
+    batches = [people[first : first + TOGETHER] for first in range(0, len(people), TOGETHER)]
+    for batch in [*batches, *([case] for case in answered if case.is_tenant)]:
+        await _verify(database, internal, tenant_id, batch, ledger)
 
 
 async def _press(database: Database, case: Case, redrive_after: timedelta) -> None:
@@ -60,6 +62,8 @@ async def _verify(
     remaining = dict(zip(asked, answers, strict=True))
     # The next round asks once more where somebody has not answered, or does not know a case.
     waiting = {case_id for service, ids in asked.items() for case_id in ids if case_id not in remaining[service]}
+    for case_id in waiting:
+        log.info("erasure.verification_waits", case_id=str(case_id))
     verified = [case for case in answered if case.id not in waiting]
     if not verified:
         return
@@ -70,7 +74,7 @@ async def _verify(
         await cases.note_remaining(session, found)
         entries = await cases.entries_of(session, verified, ledger, now=utc_now())
     completed = await complete_cases(database, tenant_id, ledger, entries) if entries else 0
-    log.info("erasure.verified", cases=len(verified), done=completed, count=sum(count for _, _, count in found))
+    log.info("erasure.verified", total=len(verified), done=completed, count=sum(count for _, _, count in found))
 
 
 async def _remaining_at(internal: Internal, tenant_id: UUID, service: str, case_ids: Sequence[UUID]) -> dict[UUID, int]:
@@ -81,7 +85,7 @@ async def _remaining_at(internal: Internal, tenant_id: UUID, service: str, case_
         )
     except (BadGateway, NotFound) as error:
         # Away, or of a release that does not know the question.
-        log.info("erasure.verification_waits", service=service, cases=len(case_ids), exc_info=error)
+        log.info("erasure.service_does_not_verify", reason=service, total=len(case_ids), exc_info=error)
         return {}
     return {UUID(case_id): int(left) for case_id, left in found.items()}
 
@@ -94,11 +98,15 @@ async def complete_cases(database: Database, tenant_id: UUID, ledger: Ledger, en
     except (DBAPIError, OSError) as error:
         # The cases stay as they are; the next round verifies and tries again.
         LEDGER_WAITS.inc(len(entries))
-        log.error("erasure.ledger_waits", cases=len(entries), exc_info=error)
+        log.error("erasure.ledger_waits", total=len(entries), exc_info=error)
         return 0
     crash("case.after_ledger")
     completed = 0
     for case_id in entries:
-        async with database.transaction(tenant_id) as session:
-            completed += await cases.complete(session, case_id, now=utc_now())
+        try:
+            async with database.transaction(tenant_id) as session:
+                completed += await cases.complete(session, case_id, now=utc_now())
+        except DBAPIError as error:
+            # In the ledger it is; somebody holds its row.
+            log.warning("erasure.completion_waits", case_id=str(case_id), exc_info=error)
     return completed

@@ -12,6 +12,7 @@ from shared.db import utc_now
 from shared.http import In, Out
 from shared.privacy import retention
 from shared.privacy.export import export_person, files_of
+from shared.privacy.planner import erasing
 from shared.privacy.tables import erasures
 from shared.problems import NotFound
 
@@ -34,14 +35,12 @@ async def verify(request: Request, body: VerificationIn, session: InternalSessio
     rows = (await session.execute(select(erasures).where(erasures.c.case_id.in_(body.case_ids)))).all()
     plan = request.app.state.service.eraser.plan
     accounts = [row.account_id for row in rows if row.account_id is not None]
-    # Nothing is left, nearly always: then nobody has to be looked at alone.
-    left = await plan.remaining(session, accounts)
-    remaining = {}
-    for row in rows:
-        mine = [row.account_id] if left and row.account_id in accounts else []
-        rules = await (plan.tenant_remaining(session) if row.is_tenant else plan.remaining(session, mine))
-        remaining[row.case_id] = sum(rule.count for rule in rules)
-    return remaining
+    async with erasing(session):
+        # Nothing is left, nearly always: then nobody has to be looked at alone.
+        left = [row for row in rows if row.account_id] if await plan.remaining(session, accounts) else []
+        found = {row.case_id: await plan.remaining(session, [row.account_id]) for row in left}
+    found |= {row.case_id: await plan.tenant_remaining(session) for row in rows if row.is_tenant}
+    return {row.case_id: sum(rule.count for rule in found.get(row.case_id, ())) for row in rows}
 
 
 @router.get("/erasures/{case_id}")

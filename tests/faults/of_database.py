@@ -70,4 +70,6 @@ async def database_locked(run: Run) -> None:
     finally:
         await connection.close()
     measured = f"replies on other tickets went from {before:.1f}/s to {during:.1f}/s"
-    (run.complaints if during < STEADY * before else run.measured).append(measured)
+    run.measured.append(measured)
+    if during < STEADY * before:
+        run.complaints.append(f"less than {STEADY:.0%} of their rate: {measured}")

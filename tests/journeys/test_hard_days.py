@@ -143,6 +143,39 @@ async def working_on(space: Any, service: str) -> None:
     raise AssertionError(f"{service} has not begun")
 
 
+ERASED = """
+INSERT INTO erasures (case_id, tenant_id, account_id, is_tenant, content, outcome)
+VALUES ($1, $2, $3, false, 'remove', 'DONE')
+"""
+ANSWERED = """
+WITH opened AS (
+ INSERT INTO cases (id, tenant_id, account_id, is_tenant, reason, state, commanded_at, due_on, escalated_days, version)
+ VALUES ($1, $2, $3, false, 'own_request', 'verifying', now(), current_date + 30, 0, 1) RETURNING id, tenant_id)
+INSERT INTO answers (case_id, tenant_id, service, outcome, counts, retained, accounts, remaining)
+SELECT id, tenant_id, unnest($4::text[]), 'DONE', '[]', '[]', 1, 0 FROM opened
+"""
+ENTRIES = "SELECT count(*) FROM entries"
+
+
+async def test_cases_are_verified_together_and_one_that_somebody_does_not_know_waits_alone(space: Any) -> None:
+    """Every service has answered; of the first case, the feed has lost what it knew."""
+    lost, single, *twins = (uuid4() for _ in range(4))
+    accounts = dict.fromkeys(twins, uuid4()) | {lost: uuid4(), single: uuid4()}
+    before = (await space.suite.query("ledger", ENTRIES))[0][0]
+    for case_id, account_id in accounts.items():
+        for service in SERVICES:
+            if (service, case_id) != ("feed", lost):
+                await space.suite.query(service, ERASED, case_id, space.tenant_id, account_id)
+    for case_id in (lost, single, *twins):
+        await space.suite.query("privacy", ANSWERED, case_id, space.tenant_id, accounts[case_id], list(SERVICES))
+    for case_id in (single, *twins):
+        await space.completed(str(case_id))
+    assert (await space.suite.query("ledger", ENTRIES))[0][0] == before + 2, "one of each person"
+    assert (await space.case(str(lost)))["state"] == "verifying"
+    await space.suite.query("feed", ERASED, lost, space.tenant_id, accounts[lost])
+    await space.completed(str(lost))
+
+
 async def test_two_hundred_rivals_over_http_and_one_wins(space: Any) -> None:
     room = await open_room(space)
     members = [await space.join(f"Rival{n}") for n in range(4)]

@@ -50,7 +50,7 @@ _REMAINING = (
     "UPDATE answers a SET remaining = found.remaining FROM unnest($1::uuid[], $2::text[], $3::int[])"
     " AS found (case_id, service, remaining) WHERE a.case_id = found.case_id AND a.service = found.service"
 )
-_REMEDIATE = "UPDATE cases SET state = 'remediating' WHERE id = ANY($1::uuid[])"
+_REMEDIATE = "UPDATE cases SET state = 'remediating' WHERE id = ANY($1::uuid[]) AND state = 'verifying'"
 
 
 def due_date(commanded_on: date) -> date:

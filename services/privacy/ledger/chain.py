@@ -17,6 +17,8 @@ from shared.db import Database
 
 # Entries are appended one after the other, whichever worker completes a case.
 _LOCK = text("SELECT pg_advisory_xact_lock(7023512)")
+# Nobody waits for an answer here, and a long chain is verified for longer than a request may wait.
+_PATIENCE = text("SET LOCAL lock_timeout = '30s'")
 # The outcome of an erasure that a restore found under way: it is carried out by the replay.
 COMMANDED = "commanded"
 # Entries read together when the whole chain is verified.
@@ -155,6 +157,7 @@ class Ledger:
         if self._database is None:
             self._database = Database(self._url, pool_size=1, application_name="cowork-ledger")
         async with self._database.transaction() as session:
+            await session.execute(_PATIENCE)
             yield session
 
     async def _note(self, session: AsyncSession, position: int, hash_: bytes, *, pruned: int) -> None:
