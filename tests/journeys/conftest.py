@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -33,6 +34,7 @@ async def suite(request: Any, postbox: Any, amqp_url: str) -> AsyncIterator[Any]
     await running.start()
     yield running
     await running.stop()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
