@@ -182,14 +182,13 @@ class Database:
             await asyncio.shield(self._clean_up(held, session))
 
     async def _clean_up(self, held: Held, session: AsyncSession) -> None:
-        driver = held.driver
         try:
-            await (session.close() if session.in_transaction() else driver.end(keep=False))
+            await (session.close() if session.in_transaction() else held.driver.end(keep=False))
         except (*LOST, DBAPIError) as error:
             log.info("database.rollback_lost", exc_info=error)
         finally:
             _let_go(session)
-            is_clean = driver.is_clean() and not held.connection.in_transaction()
+            is_clean = held.driver.is_clean() and not held.connection.in_transaction()
             await self._connections.give_back(held, is_clean=is_clean)
 
 

@@ -180,8 +180,6 @@ class Sender:
     async def _settle(self, delivery: Delivery, state: DeliveryState) -> None:
         async with self._database.transaction(delivery.tenant_id) as session:
             await session.execute(update(Delivery).where(Delivery.id == delivery.id).values(state=state))
-            if state is DeliveryState.SENT:
-                await _count(session, delivery)
             if delivery.link_id is not None:
                 event = LinkSettled(
                     tenant_id=delivery.tenant_id,
@@ -190,6 +188,9 @@ class Sender:
                     outcome=OUTCOMES[state],
                 )
                 await publish(session, event)
+            if state is DeliveryState.SENT:
+                # Last, for every mail of the day meets on this row.
+                await _count(session, delivery)
 
     async def recover(self, tenant_id: UUID) -> int:
         """After a crash in mid-send nobody knows whether the mail left: report it; only security kinds go again.

@@ -143,9 +143,11 @@ def erasing(session: AsyncSession) -> AbstractAsyncContextManager[None]:
     """Like `exempt`, and people are found by index, however many.
 
     Personal columns have no statistics, so PostgreSQL takes some accounts for a large part of a table and reads it
-    all; the indexes that `protection` derives are right, whatever it estimates.
+    all; the indexes that `protection` derives are right, whatever it estimates. And whoever it is, the plan is the same:
+    made again for each of them, it took longer than the work.
     """
-    return _set(session, **{"cowork.erasing": ("on", ""), "enable_seqscan": ("off", "on")})
+    always = {"enable_seqscan": ("off", "on"), "plan_cache_mode": ("force_generic_plan", "auto")}
+    return _set(session, **{"cowork.erasing": ("on", ""), **always})
 
 
 async def _run(
