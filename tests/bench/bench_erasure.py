@@ -46,7 +46,7 @@ STATES = {
 LOG_STATE = "SELECT count(*) FROM event_log WHERE redacted_at IS NOT NULL AND data IS NULL AND subject_ids = '{}'"
 
 
-@bench("tenant erasure")
+@bench("tenant-erasure")
 async def tenant_erasure(stand: Stand) -> Sequence[Figure]:
     accounts, tenant_id = stand.many(100_000, least=1000), uuid7()
     urls = {service: (await stand.databases.clone(service)).app for service in SERVICES}

@@ -71,7 +71,7 @@ class Erasures:
         await self._receipts.close()
 
 
-@bench("erase one person")
+@bench("erase-one-person")
 async def erase_one_person(stand: Stand) -> Sequence[Figure]:
     suite = await stand.suite()
     space = await open_space(suite, members=0)

@@ -248,7 +248,7 @@ class PipelineMachine(RuleBasedStateMachine):
         queued = {message.id for message in (*pipeline.broker.ready, *pipeline.broker.unacked)}
         found = handled.keys() | {one.event_id for one in parked} | queued | self.given_up
         if not known <= found:
-            assert known <= found | await pipeline.outbox(), "I1: lost"
+            assert known <= found | await pipeline.to_be_sent(), "I1: lost"
 
     def _check_order(self, handled: list[UUID]) -> None:
         places = {event_id: place for place, event_id in enumerate(handled)}

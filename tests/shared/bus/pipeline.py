@@ -229,7 +229,7 @@ class Pipeline:
                 await self.free(index)
         self.broker.wipe()
         await self.redrive()
-        return lost - await self.outbox()
+        return lost - await self.to_be_sent()
 
     async def calm(self) -> None:
         """End what was held up on purpose."""
@@ -262,6 +262,12 @@ class Pipeline:
     async def outbox(self) -> set[UUID]:
         async with self.feed.transaction() as session:
             pointed = "SELECT event_id FROM outbox JOIN event_log USING (position)"
+            return set((await session.scalars(text(pointed))).all())
+
+    async def to_be_sent(self) -> set[UUID]:
+        """What the outbox points to and an erasure has not emptied: the relay sends nothing else."""
+        async with self.feed.transaction() as session:
+            pointed = "SELECT event_id FROM outbox JOIN event_log USING (position) WHERE data IS NOT NULL"
             return set((await session.scalars(text(pointed))).all())
 
     async def redacted(self) -> set[UUID]:

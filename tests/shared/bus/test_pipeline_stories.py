@@ -42,3 +42,14 @@ def test_a_redrive_during_an_erasure_sends_nothing_empty(pipeline: Pipeline) -> 
     machine.relay(relay=0, fate=None, point="")
     assert not pipeline.broker.ready
     machine.teardown()
+
+
+def test_what_was_emptied_and_is_lost_with_the_broker_is_gone_and_holds_nobody_up(pipeline: Pipeline) -> None:
+    machine = PipelineMachine(pipeline)
+    machine.flow(key=0, count=1, point="consumer.before_inbox")
+    machine.redact(key=0, redrives=True)
+    machine.lose_the_volume()
+    machine.flow(key=0, count=1)
+    machine.nothing_is_lost_doubled_seen_too_early_or_out_of_order()
+    assert [one.version for one in pipeline.clock.run(pipeline.effects())] == [2]
+    machine.teardown()
