@@ -9,6 +9,7 @@ import random
 from typing import Any
 
 from hypothesis import core
+from hypothesis.errors import Flaky
 
 from tests.shared.bus.pipeline import Pipeline
 from tests.shared.bus.play import play, profile
@@ -24,4 +25,7 @@ def test_nothing_is_lost_doubled_or_reordered_whatever_happens(pipeline: Pipelin
     if core.global_force_seed is not None:
         chosen = int(core.global_force_seed)
     record_property("hypothesis-seed", chosen)
-    play(pipeline, LONG if is_long else SHORT, seed_of_run=chosen)
+    try:
+        play(pipeline, LONG if is_long else SHORT, seed_of_run=chosen)
+    except Flaky as error:
+        raise AssertionError(f"breaches: {pipeline.breaches}") from error
