@@ -2,11 +2,13 @@
 
 import json
 import sys
+from collections.abc import Sequence
 
 from cyclopts import App
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
 
+from deploy.cli.settings import problems_of
 from deploy.suite import settings_class
 from shared.events import SERVICES
 from shared.settings import SuiteSettings
@@ -18,21 +20,27 @@ console = Console(highlight=False)
 @app.command
 def check(*services: str) -> int:
     """Name every setting that is missing or wrong; 1 when there is one."""
-    problems: list[str] = []
-    try:
-        SuiteSettings()
-    except ValidationError as error:
-        problems += [f"COWORK_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
-    for name in services or SERVICES:
-        try:
-            settings_class(name)(suite=SuiteSettings(files_url="file:///unchecked"))
-        except ValidationError as error:
-            problems += [f"COWORK_{name.upper()}_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
+    problems = problems_in(services or SERVICES)
     for problem in problems:
         console.print(f"[red]✗[/] {problem}")
     if not problems:
         console.print("[green]✓[/] configured")
     return 1 if problems else 0
+
+
+def problems_in(services: Sequence[str]) -> list[str]:
+    """Return what is missing or wrong in the suite's settings and in those of services, a line per variable."""
+    problems: list[str] = []
+    try:
+        SuiteSettings()
+    except ValidationError as error:
+        problems += problems_of(error)
+    for name in services:
+        try:
+            settings_class(name)(suite=SuiteSettings(files_url="file:///unchecked"))
+        except ValidationError as error:
+            problems += problems_of(error, prefix=f"COWORK_{name.upper()}_")
+    return problems
 
 
 @app.command(name="print")

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from pydantic import Field, SecretStr, ValidationError
 from rich.console import Console
 
+from deploy.cli.settings import problems_of
 from deploy.demo.client import Client, MailboxClient, Refused
 from deploy.demo.seed import ADMIN, SLUG, seed_demo
 from deploy.servers import HttpServer
@@ -47,9 +48,7 @@ def demo(
     try:
         settings = DemoSettings()
     except ValidationError as error:
-        console.print(
-            "[red]not configured:[/] " + ", ".join(f"COWORK_{str(e['loc'][0]).upper()}" for e in error.errors())
-        )
+        console.print(f"[red]not configured:[/] {', '.join(problems_of(error))}")
         return 2
     try:
         uvloop.run(

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from pydantic import Field, SecretStr, ValidationError
 from rich.console import Console
 
+from deploy.cli.settings import problems_of
 from deploy.embedded.provision import provision
 from deploy.installation import write_env, write_installation
 from shared.migrate import ROOT
@@ -48,8 +49,7 @@ def provision_databases() -> int:
     try:
         settings = ProvisionSettings()
     except ValidationError as error:
-        missing = ", ".join(f"COWORK_{str(e['loc'][0]).upper()}" for e in error.errors())
-        console.print(f"[red]not configured:[/] {missing}")
+        console.print(f"[red]not configured:[/] {', '.join(problems_of(error))}")
         return 2
     uvloop.run(provision(settings.admin_url.get_secret_value(), settings.databases))
     console.print("provisioned")

@@ -11,6 +11,8 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 from rich.console import Console
 
+from deploy.cli.config import problems_in
+from deploy.cli.settings import problems_of
 from deploy.embedded.secrets import DATABASES
 from deploy.servers import HttpServer
 from deploy.suite import make_service, make_transport, settings_class, subscriptions
@@ -40,8 +42,8 @@ def serve(
     logging.configure(service)
     try:
         settings = settings_class(service)()
-    except ValidationError as error:
-        console.print(f"[red]{service} is not configured:[/] " + ", ".join(str(e["loc"][0]) for e in error.errors()))
+    except ValidationError:
+        console.print(f"[red]{service} is not configured:[/] {', '.join(problems_in([service]))}")
         return 2
     if settings.suite.amqp_url is None:
         console.print("[red]COWORK_AMQP_URL is not set:[/] services in separate processes need RabbitMQ")
@@ -126,7 +128,7 @@ def topology() -> int:
     try:
         suite = SuiteSettings()
     except ValidationError as error:
-        console.print("[red]not set:[/] " + ", ".join(f"COWORK_{str(one['loc'][0]).upper()}" for one in error.errors()))
+        console.print(f"[red]not configured:[/] {', '.join(problems_of(error))}")
         return 2
     if suite.amqp_url is None:
         console.print("[red]not set:[/] COWORK_AMQP_URL")

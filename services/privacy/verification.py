@@ -30,10 +30,7 @@ async def advance_cases(
     database: Database, internal: Internal, tenant_id: UUID, *, ledger: Ledger, redrive_after: timedelta
 ) -> None:
     """Take every case of a tenant that does not merely wait for answers one step further."""
-    async with database.transaction(tenant_id) as session:
-        due = await cases.due_cases(session, redrive_after=redrive_after, now=utc_now())
-    for case in due:
-        await _press(database, case, redrive_after)
+    due = await _press(database, tenant_id, redrive_after)
     answered = [case for case in due if case.state is CaseState.VERIFYING]
     # A whole tenant is counted for longer than a person is looked for, and must not hold anybody up.
     people = [case for case in answered if not case.is_tenant]
@@ -42,15 +39,20 @@ async def advance_cases(
         await _verify(database, internal, tenant_id, batch, ledger)
 
 
-async def _press(database: Database, case: Case, redrive_after: timedelta) -> None:
-    async with database.transaction(case.tenant_id) as session:
-        now = utc_now()
-        late = await cases.redrive_late(session, case, after=redrive_after, now=now)
-        days = await cases.note_escalation(session, case, now=now)
-    if late:
-        log.warning("erasure.redriven", case_id=str(case.id), count=len(late))
-    if days is not None:
-        log.error("erasure.late", case_id=str(case.id), count=days)
+async def _press(database: Database, tenant_id: UUID, redrive_after: timedelta) -> Sequence[Case]:
+    """Ask late services again, report what is late for long, and return all cases that are due."""
+    now = utc_now()
+    async with database.transaction(tenant_id) as session:
+        due = await cases.due_cases(session, redrive_after=redrive_after, now=now)
+        late = [(case, await cases.redrive_late(session, case, after=redrive_after, now=now)) for case in due]
+        reported = [(case, await cases.note_escalation(session, case, now=now)) for case in due]
+    for case, services in late:
+        if services:
+            log.warning("erasure.redriven", case_id=str(case.id), count=len(services))
+    for case, days in reported:
+        if days is not None:
+            log.error("erasure.late", case_id=str(case.id), count=days)
+    return due
 
 
 async def _verify(
@@ -107,6 +109,6 @@ async def complete_cases(database: Database, tenant_id: UUID, ledger: Ledger, en
             async with database.transaction(tenant_id) as session:
                 completed += await cases.complete(session, case_id, now=utc_now())
         except DBAPIError as error:
-            # In the ledger it is; somebody holds its row.
+            # The ledger knows it already, and takes it no second time; the next round completes it.
             log.warning("erasure.completion_waits", case_id=str(case_id), exc_info=error)
     return completed

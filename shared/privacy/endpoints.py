@@ -20,6 +20,8 @@ router = APIRouter(tags=["privacy"], dependencies=[Depends(calling_service)])
 
 
 class VerificationIn(In):
+    """The cases, all of the query's tenant, that are to be looked at again."""
+
     case_ids: list[UUID] = Field(min_length=1, max_length=200)
 
 
@@ -34,10 +36,10 @@ async def verify(request: Request, body: VerificationIn, session: InternalSessio
     """Run the post-conditions of cases' rules again: how many rows they still find per known case, 0 = clean."""
     rows = (await session.execute(select(erasures).where(erasures.c.case_id.in_(body.case_ids)))).all()
     plan = request.app.state.service.eraser.plan
-    accounts = [row.account_id for row in rows if row.account_id is not None]
+    named = [row for row in rows if row.account_id is not None]
     async with erasing(session):
         # Nothing is left, nearly always: then nobody has to be looked at alone.
-        left = [row for row in rows if row.account_id] if await plan.remaining(session, accounts) else []
+        left = named if await plan.remaining(session, [row.account_id for row in named]) else []
         found = {row.case_id: await plan.remaining(session, [row.account_id]) for row in left}
     found |= {row.case_id: await plan.tenant_remaining(session) for row in rows if row.is_tenant}
     return {row.case_id: sum(rule.count for rule in found.get(row.case_id, ())) for row in rows}

@@ -104,12 +104,9 @@ class Project:
 
     def container(self, service: str) -> dict[str, Any]:
         """Return what the engine says about a service's container."""
-        labels = (
-            f"label=com.docker.compose.{of}={which}" for of, which in (("project", self.name), ("service", service))
-        )
-        identity = self.engine.docker("ps", "-aq", *(part for label in labels for part in ("--filter", label))).split()[
-            0
-        ]
+        of = "label=com.docker.compose"
+        filters = (f"--filter={of}.project={self.name}", f"--filter={of}.service={service}")
+        identity = self.engine.docker("ps", "-aq", *filters).split()[0]
         found: dict[str, Any] = json.loads(self.engine.docker("inspect", identity))[0]
         return found
 

@@ -51,6 +51,7 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["serve", "feed"], 2, "feed is not configured"),
+        (["serve", "feed"], 2, "COWORK_FEED_DATABASE_URL: Field required"),
         (["serve", "nonsense"], 2, "nonsense"),
         (["privacy", "manifest", "nonsense"], 4, "identity, booking"),
         (["dlq", "retry", "feed", "not-a-uuid"], 2, "not-a-uuid"),

@@ -98,8 +98,9 @@ class Node:
     @property
     def is_frozen(self) -> bool:
         """Whether the kernel holds every thread of the process stopped (state T)."""
-        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
-        return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+        threads = list(Path(f"/proc/{self.pid}/task").glob("*/stat"))
+        states = {thread.read_text().rpartition(")")[2].split()[0] for thread in threads}
+        return states == {"T"}
 
     def url(self, user: str = "guest", password: str = "guest", vhost: str = "/") -> str:
         return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{'' if vhost == '/' else quote(vhost, safe='')}"

@@ -28,4 +28,5 @@ def test_nothing_is_lost_doubled_or_reordered_whatever_happens(pipeline: Pipelin
     try:
         play(pipeline, LONG if is_long else SHORT, seed_of_run=chosen)
     except Flaky as error:
+        # What was seen once and not again says nothing of what it was.
         raise AssertionError(f"breaches: {pipeline.breaches}") from error
