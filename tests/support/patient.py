@@ -80,11 +80,18 @@ class Patient:
             return await examine(NOWHERE, language, names=names, fixes=fixes)
 
     async def command(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        """Run `cowork …` in the suite's environment."""
+        """Run `cowork …` in the suite's environment, where there is no installation that somebody tries out."""
         clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", **self.environment, **changed}
         command = [sys.executable, "-m", "deploy.cli", *arguments]
         return await asyncio.to_thread(
-            subprocess.run, command, env=clean, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
+            subprocess.run,
+            command,
+            env=clean,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd=self.folder,
         )
 
     async def change(self, service: str, statements: str) -> None:
