@@ -169,6 +169,11 @@ class Database:
         finally:
             await asyncio.shield(self._connections.give_back(held, is_clean=is_clean))
 
+    async def ping(self) -> None:
+        """Ask for an answer, whatever it is. Raises DBAPIError or TimeoutError when there is none."""
+        async with self.transaction() as session:
+            await fetch(session, "SELECT 1")
+
     async def close(self) -> None:
         await self._connections.close()
         await self.engine.dispose()

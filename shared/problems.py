@@ -164,6 +164,10 @@ class InvalidPayload(Unprocessable):
     """Some fields are missing, unknown or not acceptable."""
 
 
+# A character that PostgreSQL stores in no text (NUL), alone and within JSON.
+REFUSALS |= dict.fromkeys(("22021", "22P05"), InvalidPayload)
+
+
 class MethodNotAllowed(Problem):
     """This method is not offered here."""
 

@@ -5,10 +5,10 @@ from typing import cast
 
 from services.identity.actions.deactivations import command_due
 from services.identity.actions.expiry import deactivate_inactive, warn_inactive, warn_of_expiring_passwords
-from services.identity.actions.tenants import walk_tenants
 from services.identity.keyring import delete_retired, rotate_if_old
 from services.identity.settings import Settings
 from shared.db import utc_now
+from shared.privacy.retention import tenant_ids
 from shared.schedule import Schedule
 from shared.service import Service
 
@@ -17,14 +17,14 @@ jobs = Schedule()
 
 @jobs.every(seconds=2)
 async def command_due_deactivations(service: Service) -> None:
-    for tenant_id in await walk_tenants(service.database):
+    for tenant_id in await tenant_ids(service.database, active_only=True, queue="ix_deactivations_tenant_id_settle_by"):
         async with service.database.transaction(tenant_id) as session:
             await command_due(session, now=utc_now())
 
 
 @jobs.every(hours=1)
 async def warn_about_passwords(service: Service) -> None:
-    for tenant_id in await walk_tenants(service.database):
+    for tenant_id in await tenant_ids(service.database, active_only=True):
         async with service.database.transaction(tenant_id) as session:
             await warn_of_expiring_passwords(session, now=utc_now())
 
@@ -32,7 +32,7 @@ async def warn_about_passwords(service: Service) -> None:
 @jobs.every(hours=24)
 async def end_inactive_accounts(service: Service) -> None:
     settle = timedelta(seconds=_settings(service).settle_seconds)
-    for tenant_id in await walk_tenants(service.database):
+    for tenant_id in await tenant_ids(service.database, active_only=True):
         async with service.database.transaction(tenant_id) as session:
             await warn_inactive(session, now=utc_now())
             await deactivate_inactive(session, settle=settle, now=utc_now())

@@ -12,7 +12,18 @@ from sqlalchemy.types import Text
 
 from services.notify.kinds import Channel, Kind, Mode
 from shared.db import TYPES, TenantRow, service_metadata, uuid7
-from shared.privacy.marks import Erase, Export, Row, Sweep, no_subject, not_personal, person_ref, personal, subject
+from shared.privacy.marks import (
+    QUEUE,
+    Erase,
+    Export,
+    Row,
+    Sweep,
+    no_subject,
+    not_personal,
+    person_ref,
+    personal,
+    subject,
+)
 
 CHOICE: dict[str, Any] = {"export": Export.PORTABLE, "purpose": "notification", "basis": "contract", "keep": "account"}
 KEPT_DAYS = 180
@@ -95,7 +106,13 @@ class Delivery(TenantRow, Base):
     __tablename__ = "deliveries"
     __table_args__ = (
         UniqueConstraint("event_id", "kind", "account_id"),
-        Index("ix_deliveries_due", "due_at", postgresql_where=text("state = 'waiting'")),
+        Index(
+            "ix_deliveries_open",
+            "tenant_id",
+            "due_at",
+            postgresql_where=text("state IN ('waiting', 'sending')"),
+            info=QUEUE,
+        ),
         Index("ix_deliveries_account", "account_id"),
         {
             "info": subject(

@@ -24,6 +24,7 @@ from shared.telemetry import REGISTRY
 jobs = Schedule()
 OPEN = Gauge("cowork_erasures_open", "Erasure cases that are not completed", registry=REGISTRY)
 OLDEST = Gauge("cowork_erasure_oldest_open_seconds", "Age of the oldest erasure case that is open", registry=REGISTRY)
+OPEN_CASES = "ix_cases_open"
 # An entry outlives the oldest backup by so much: a restore that takes long still finds it.
 LEDGER_MARGIN = timedelta(days=30)
 
@@ -32,7 +33,7 @@ LEDGER_MARGIN = timedelta(days=30)
 async def advance_open_cases(service: Service) -> None:
     redrive_after = timedelta(seconds=_settings(service).redrive_seconds)
     async with _ledger(service) as ledger:
-        for tenant_id in await tenant_ids(service.database):
+        for tenant_id in await tenant_ids(service.database, queue=OPEN_CASES):
             await advance_cases(
                 service.database, service.internal, tenant_id, ledger=ledger, redrive_after=redrive_after
             )
@@ -42,7 +43,7 @@ async def advance_open_cases(service: Service) -> None:
 async def measure_open_cases(service: Service) -> None:
     """Say how many erasures are open, and since when: what alerts compare with the legal limit."""
     commanded: list[datetime] = []
-    for tenant_id in await tenant_ids(service.database):
+    for tenant_id in await tenant_ids(service.database, queue=OPEN_CASES):
         async with service.database.transaction(tenant_id) as session:
             commanded += [case.commanded_at for case in await cases.open_cases(session)]
     OPEN.set(len(commanded))
@@ -51,7 +52,7 @@ async def measure_open_cases(service: Service) -> None:
 
 @jobs.every(seconds=2)
 async def collect_exports(service: Service) -> None:
-    for tenant_id in await tenant_ids(service.database, active_only=True):
+    for tenant_id in await tenant_ids(service.database, active_only=True, queue="ix_exports_waiting"):
         await collect_waiting(service.database, service.internal, service.files, tenant_id)
 
 

@@ -11,7 +11,18 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.db import TYPES, TenantRow, service_metadata, uuid7
 from shared.events.privacy import ConsentPurpose
-from shared.privacy.marks import Erase, Export, Row, Sweep, no_subject, not_personal, person_ref, personal, subject
+from shared.privacy.marks import (
+    QUEUE,
+    Erase,
+    Export,
+    Row,
+    Sweep,
+    no_subject,
+    not_personal,
+    person_ref,
+    personal,
+    subject,
+)
 
 PROOF: dict[str, Any] = {"export": Export.ACCESS, "purpose": "accountability", "basis": "legal_obligation"}
 EXPORT_DAYS = 7
@@ -161,7 +172,7 @@ class DataExport(TenantRow, Base):
 
     __tablename__ = "exports"
     __table_args__ = (
-        Index("ix_exports_waiting", "created_at", postgresql_where=text("state = 'waiting'")),
+        Index("ix_exports_waiting", "tenant_id", "created_at", postgresql_where=text("state = 'waiting'"), info=QUEUE),
         {
             "info": subject(
                 "account_id",
@@ -189,7 +200,7 @@ class Case(TenantRow, Base):
 
     __tablename__ = "cases"
     __table_args__ = (
-        Index("ix_cases_open", "commanded_at", postgresql_where=text("completed_at IS NULL")),
+        Index("ix_cases_open", "tenant_id", "commanded_at", postgresql_where=text("completed_at IS NULL"), info=QUEUE),
         {"info": no_subject("erasure cases: what is retained of a person until every service has answered")},
     )
 

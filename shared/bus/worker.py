@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from shared.bus.consumers import Consumers
@@ -98,7 +97,7 @@ class BusWorker:
 
     async def _consume(self) -> None:
         """Consume until the connection or the database is lost; whatever is held is given back."""
-        await _answers(self._database)
+        await self._database.ping()
         await self._until_drained()
         lanes = Lanes(self._database, self._inbox, concurrency=self._concurrency, hold_seconds=self._hold_seconds)
         self._lanes = lanes
@@ -169,7 +168,7 @@ class BusWorker:
             crash("drain.after_park")
 
         # Each message that is taken and not parked counts as delivered once more.
-        await _answers(self._database)
+        await self._database.ping()
         try:
             await self._transport.drain_dead(self._service, self._consumers.types(), park, self._drained.set)
         finally:
@@ -184,11 +183,6 @@ class BusWorker:
             for state in ("retry", "blocked", "dead"):
                 PARKED.labels(self._service, state).set(parked.get(state, 0))
             await asyncio.sleep(OBSERVE_SECONDS)
-
-
-async def _answers(database: Database) -> None:
-    async with database.transaction() as session:
-        await session.execute(text("SELECT 1"))
 
 
 async def _within(seconds: float, work: Awaitable[None]) -> None:

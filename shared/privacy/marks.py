@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 MARK = "privacy"
+# `info` of a partial index that starts with the tenant: rows that wait for a job, which asks it for their tenants.
+QUEUE = {"is_queue": True}
 
 
 class Erase(StrEnum):

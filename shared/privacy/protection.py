@@ -60,6 +60,7 @@ def statements(metadata: MetaData, app_role: str) -> Iterator[str]:
     yield from _grants(app_role)
     for table in metadata.sorted_tables:
         yield from _row_security(table)
+        yield from _queues(table)
     for table in (*metadata.sorted_tables, *PLATFORM.sorted_tables):
         yield from _no_statistics(table)
         yield from _person_indexes(table)
@@ -85,6 +86,19 @@ def _row_security(table: Table) -> Iterator[str]:
     yield f"ALTER TABLE {table.name} ENABLE ROW LEVEL SECURITY"
     yield f"DROP POLICY IF EXISTS tenant ON {table.name}"
     yield f"CREATE POLICY tenant ON {table.name} USING ({own}) WITH CHECK ({own})"
+
+
+def _queues(table: Table) -> Iterator[str]:
+    """Row security shows a job one tenant at a time; the owner says in which of them something waits, hopping from one to
+    the next in the index, however much waits there. An id of a tenant is all that it tells."""
+    for index in table.indexes:
+        if "is_queue" in index.info:
+            waiting = f"FROM public.{table.name} WHERE {index.dialect_options['postgresql']['where']}"
+            yield f"""CREATE OR REPLACE FUNCTION tenants_in_{index.name}() RETURNS SETOF uuid LANGUAGE sql STABLE
+ SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, public, pg_temp AS $$ WITH RECURSIVE found AS (
+ (SELECT tenant_id AS one {waiting} ORDER BY tenant_id LIMIT 1) UNION ALL SELECT
+ (SELECT tenant_id {waiting} AND tenant_id > one ORDER BY tenant_id LIMIT 1) FROM found WHERE one IS NOT NULL)
+ SELECT one FROM found WHERE one IS NOT NULL $$"""
 
 
 def _no_statistics(table: Table) -> Iterator[str]:

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Table, TextClause, bindparam, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import DateTime, Table, TextClause, bindparam, func, select, text
 
 from shared.bus.crash import crash
 from shared.db import Database
@@ -136,14 +135,15 @@ def _at(statement: str) -> TextClause:
     return text(statement).bindparams(bindparam("now", type_=DateTime(timezone=True)))
 
 
-async def tenant_ids(database: Database, *, active_only: bool = False) -> list[UUID]:
-    """Return the tenants that this service knows, deactivated ones too: their retained records fall due as well."""
-    async with database.transaction() as session:
-        return await list_tenants(session, active_only=active_only)
+async def tenant_ids(database: Database, *, active_only: bool = False, queue: str | None = None) -> list[UUID]:
+    """Return the tenants that this service knows, deactivated ones too: their retained records fall due as well.
 
-
-async def list_tenants(session: AsyncSession, *, active_only: bool = False) -> list[UUID]:
+    With `queue`, an index marked `QUEUE`, only those with a row in it: one question, however many tenants there are.
+    """
     statement = select(tenants.c.tenant_id).order_by(tenants.c.tenant_id)
     if active_only:
         statement = statement.where(tenants.c.is_active)
-    return list((await session.execute(statement)).scalars())
+    if queue is not None:
+        statement = statement.where(tenants.c.tenant_id.in_(select(getattr(func, f"tenants_in_{queue}")())))
+    async with database.transaction() as session:
+        return list((await session.scalars(statement)).all())

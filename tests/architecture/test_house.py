@@ -48,6 +48,24 @@ def test_whoever_is_woken_exists() -> None:
     assert woken - jobs == set()
 
 
+def test_jobs_that_run_often_ask_where_something_waits() -> None:
+    """Whoever visits every space each second keeps a processor busy with nothing once there are a thousand of them."""
+    wasteful, often = [], 0
+    for path in (ROOT / "services").glob("*/jobs.py"):
+        functions = {one.name: one for one in ast.parse(path.read_text()).body if isinstance(one, ast.AsyncFunctionDef)}
+        for job in functions.values():
+            schedules = [ast.unparse(one) for one in job.decorator_list]
+            if not any(re.search(r"seconds=|minutes=[1-4]\b", one) for one in schedules):
+                continue
+            often += 1
+            called = {one.id for one in ast.walk(job) if isinstance(one, ast.Name)}
+            code = "".join(ast.unparse(one) for name, one in functions.items() if name in called | {job.name})
+            if any("queue=" not in call for call in re.findall(r"tenant_ids\([^)]*\)", code)):
+                wasteful.append(f"{path.relative_to(ROOT)}:{job.name}")
+    assert often
+    assert wasteful == []
+
+
 def test_no_file_and_no_function_grows_too_long() -> None:
     long = []
     for path in CODE:

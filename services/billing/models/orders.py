@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from services.billing.models.base import LEGAL, OF_BUYER, Base, names_of
 from shared.db import TenantRow, uuid7
 from shared.privacy.marks import (
+    QUEUE,
     Erase,
     Retention,
     Row,
@@ -74,7 +75,7 @@ class Order(TenantRow, Base):
 
     __tablename__ = "orders"
     __table_args__ = (
-        Index("ix_orders_due", "created_at", postgresql_where=text("state = 'due'")),
+        Index("ix_orders_due", "tenant_id", "created_at", postgresql_where=text("state = 'due'"), info=QUEUE),
         Index("ix_orders_list", "tenant_id", "created_at", "id"),
         {"info": subject("party_id", row=Row.KEEP, via=OF_BUYER)},
     )

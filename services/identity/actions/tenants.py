@@ -121,12 +121,6 @@ async def deactivate_tenant(session: AsyncSession, *, confirmation: str, now: da
     return case_id
 
 
-async def walk_tenants(database: Database) -> list[UUID]:
-    """Return the tenants that jobs visit."""
-    async with database.transaction() as session:
-        return list((await session.scalars(select(tenants.c.tenant_id).where(tenants.c.is_active))).all())
-
-
 def _announced(settings: TenantSettings) -> dict[str, Any]:
     return {
         "tenant_id": settings.tenant_id,

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from services.identity.models.base import Base, account_column, account_key, own, stored
 from shared.db import TenantRow, uuid7
 from shared.events.identity import ContentChoice, DeactivationReason, Language, Role
-from shared.privacy.marks import Erase, Export, Row, Sweep, not_personal, person_ref, subject
+from shared.privacy.marks import QUEUE, Erase, Export, Row, Sweep, not_personal, person_ref, subject
 
 CONFIRMED = "state <> 'unverified'"
 UNCONFIRMED_DAYS = "state = 'unverified' AND created_at < :now - interval '7 days'"
@@ -199,6 +199,7 @@ class Deactivation(TenantRow, Base):
             "tenant_id",
             "settle_by",
             postgresql_where=text("commanded_at IS NULL"),
+            info=QUEUE,
         ),
         {"info": subject("account_id", row=Row.DELETE)},
     )
