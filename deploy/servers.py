@@ -20,7 +20,7 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """One app behind one port."""
+    """One app behind one port. Raises OSError, which names the address, when that is taken."""
 
     def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
         config = uvicorn.Config(
@@ -39,7 +39,10 @@ class HttpServer:
         self._server = _Server(config)
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind((host, port))
+        try:
+            self._socket.bind((host, port))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
         self.port: int = self._socket.getsockname()[1]
         self._task: asyncio.Task[None] | None = None
 

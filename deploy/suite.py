@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from shared.bus.amqp import AmqpTransport
 from shared.bus.local import LocalTransport
@@ -11,6 +11,9 @@ from shared.events import SERVICES
 from shared.events.subscribers import SUBSCRIBERS
 from shared.service import Service
 from shared.settings import ServiceSettings, SuiteSettings
+
+# As a type, for arguments of commands: an unknown name is refused with the names that there are.
+ServiceName = Literal["identity", "booking", "billing", "feed", "helpdesk", "notify", "privacy"]
 
 
 def settings_class(name: str) -> type[ServiceSettings]:

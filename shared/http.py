@@ -1,17 +1,16 @@
 """HTTP conventions: strict schemas, keyset pages, ETag and If-Match, security headers and golden signals."""
 
 import base64
-import binascii
 import time
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
 from fastapi import Depends, Header, Query, Request, Response
 from prometheus_client import Histogram
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.problems import (
@@ -66,10 +65,6 @@ class InvalidCursor(BadRequest):
     """This cursor is not one that a page of this list returned."""
 
 
-# How a cursor's values are read; other types read theirs themselves.
-_READERS: dict[type, Callable[[Any], Any]] = {datetime: datetime.fromisoformat, date: date.fromisoformat}
-
-
 def encode_cursor(*values: Any) -> str:
     """Return the opaque cursor of a keyset position (the sort key's values of the last row shown)."""
     return base64.urlsafe_b64encode(orjson.dumps(list(values), default=str)).decode().rstrip("=")
@@ -80,12 +75,15 @@ def decode_cursor(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
     if cursor is None:
         return None
     try:
-        raw = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not isinstance(raw, list) or len(raw) != len(types):
-            raise ValueError("wrong length")
-        return tuple(_READERS.get(kind, kind)(value) for kind, value in zip(types, raw, strict=True))
-    except (ValueError, TypeError, binascii.Error, UnicodeEncodeError) as error:
+        values = _position(types).validate_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return tuple(value.astimezone(UTC) if isinstance(value, datetime) else value for value in values)
+    except (ValueError, OverflowError) as error:
         raise InvalidCursor from error
+
+
+@lru_cache
+def _position(types: tuple[type, ...]) -> TypeAdapter[tuple[Any, ...]]:
+    return TypeAdapter(tuple[*(AwareDatetime if kind is datetime else kind for kind in types)])
 
 
 class PageQuery:

@@ -3,6 +3,8 @@
 Every command is imported when it is asked for: an image holds one service only, and a help text needs none of them.
 """
 
+import sys
+
 from cyclopts import App
 
 app = App(name="cowork", help="A coworking suite whose privacy promise is proven by construction.", version="0.1.0")
@@ -48,4 +50,15 @@ app.command(archive)
 
 
 def main() -> None:
-    app()
+    """Run a command. What an operator can put right is said in a line; what only we can, with its traceback."""
+    try:
+        app()
+    except Exception as error:
+        # Imported when there is something to say: a help text waits for nothing.
+        from deploy.cli.mistakes import explain
+
+        said, code = explain(error)
+        if said is None:
+            raise
+        sys.stderr.write(f"{said}\n")
+        sys.exit(code)

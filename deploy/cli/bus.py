@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.cli.connections import DEFAULT_FOLDER, Folder, database_of
+from deploy.suite import ServiceName
 from shared.bus.contracts import Envelope, Undecodable
 from shared.bus.parking import count_parked, discard_parked, find_parked_body, list_parked, retry_parked
 from shared.bus.relay import outbox_status, redrive
@@ -25,7 +26,7 @@ AsJson = Annotated[bool, Parameter(name="--json", help="machine-readable")]
 
 
 @dlq.command(name="list")
-def list_(service: str | None = None, *, data: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> int:
+def list_(service: ServiceName | None = None, *, data: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> int:
     """List parked events of a service, or of all."""
     rows = uvloop.run(_parked(data, [service] if service else list(SERVICES)))
     if as_json:
@@ -39,7 +40,7 @@ def list_(service: str | None = None, *, data: Folder = DEFAULT_FOLDER, as_json:
 
 
 @dlq.command
-def show(service: str, event_id: UUID, *, data: Folder = DEFAULT_FOLDER) -> int:
+def show(service: ServiceName, event_id: UUID, *, data: Folder = DEFAULT_FOLDER) -> int:
     """Print a parked event's envelope; bytes that are no event are only measured."""
     body = uvloop.run(_body(data, service, event_id))
     if body is None:
@@ -55,13 +56,13 @@ def show(service: str, event_id: UUID, *, data: Folder = DEFAULT_FOLDER) -> int:
 
 
 @dlq.command
-def retry(service: str, event_id: UUID, *, data: Folder = DEFAULT_FOLDER) -> int:
+def retry(service: ServiceName, event_id: UUID, *, data: Folder = DEFAULT_FOLDER) -> int:
     """Make a parked event due now."""
     return _said(uvloop.run(_change(data, service, event_id, retry_parked)), "due now")
 
 
 @dlq.command
-def discard(service: str, event_id: UUID, *, yes: bool = False, data: Folder = DEFAULT_FOLDER) -> int:
+def discard(service: ServiceName, event_id: UUID, *, yes: bool = False, data: Folder = DEFAULT_FOLDER) -> int:
     """Give a parked event up for good; the later ones of its key go on."""
     if not yes and input("Discard this event for good? [y/N] ").strip().lower() != "y":
         return 1
@@ -85,7 +86,7 @@ def status(*, data: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> int:
 
 
 @outbox.command(name="redrive")
-def redrive_(service: str, *, since: datetime, data: Folder = DEFAULT_FOLDER) -> int:
+def redrive_(service: ServiceName, *, since: datetime, data: Folder = DEFAULT_FOLDER) -> int:
     """Send again what was sent since an instant (a broker has lost its volume); inboxes drop duplicates."""
     console.print(f"{uvloop.run(_redrive(data, service, since))} events")
     return 0

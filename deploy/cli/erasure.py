@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -59,14 +60,16 @@ async def _status(case_id: UUID, folder: Path, *, watch: bool, as_json: bool) ->
         if case is None and not watch:
             console.print("there is no such case")
             return 4
-        if as_json:
-            sys.stdout.write(json.dumps(case, default=str) + "\n")
-            return 0
-        with Live(_table(case, case_id), console=console, refresh_per_second=10) as live:
+        # Whoever wants JSON watches silently and gets the end of it.
+        shown = nullcontext() if as_json else Live(_table(case, case_id), console=console, refresh_per_second=10)
+        with shown as live:
             while watch and (case is None or case["completed_at"] is None):
                 await asyncio.sleep(POLL_SECONDS)
                 case = await _find(database, case_id)
-                live.update(_table(case, case_id))
+                if live is not None:
+                    live.update(_table(case, case_id))
+    if as_json:
+        sys.stdout.write(json.dumps(case, default=str) + "\n")
     return 0
 
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import uvloop
 from cyclopts import Parameter
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 from rich.console import Console
 
-from deploy.cli.settings import problems_of
+from deploy.cli.settings import read
 from deploy.embedded.provision import provision
 from deploy.installation import write_env, write_installation
 from shared.migrate import ROOT
@@ -46,10 +46,9 @@ def init(
 
 def provision_databases() -> int:
     """Make the database and the two roles of each service, with the extensions that it needs; repeatable."""
-    try:
-        settings = ProvisionSettings()
-    except ValidationError as error:
-        console.print(f"[red]not configured:[/] {', '.join(problems_of(error))}")
+    settings, problems = read(ProvisionSettings)
+    if settings is None:
+        console.print(f"[red]not configured:[/] {', '.join(problems)}")
         return 2
     uvloop.run(provision(settings.admin_url.get_secret_value(), settings.databases))
     console.print("provisioned")

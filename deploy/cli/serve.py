@@ -1,6 +1,7 @@
 """`cowork serve|migrate|topology`: one process per service, as compose and Kubernetes run them."""
 
 import asyncio
+import functools
 import importlib
 import signal
 from collections.abc import Mapping, Sequence
@@ -8,14 +9,13 @@ from typing import Annotated, Any, Literal
 
 import uvloop
 from cyclopts import Parameter
-from pydantic import ValidationError
 from rich.console import Console
 
 from deploy.cli.config import problems_in
-from deploy.cli.settings import problems_of
+from deploy.cli.settings import read
 from deploy.embedded.secrets import DATABASES
 from deploy.servers import HttpServer
-from deploy.suite import make_service, make_transport, settings_class, subscriptions
+from deploy.suite import ServiceName, make_service, make_transport, settings_class, subscriptions
 from deploy.topology import declare
 from shared import logging
 from shared.bus.amqp import BROKER_ERRORS
@@ -23,15 +23,14 @@ from shared.bus.topology import TopologyMismatch
 from shared.bus.wake import Notifier
 from shared.migrate import differences, upgrade
 from shared.service import Worker
-from shared.settings import OwnerSettings, SuiteSettings
+from shared.settings import OwnerSettings, ServiceSettings, SuiteSettings
 
 console = Console(stderr=True, highlight=False)
 Role = Literal["api", "worker", "all"]
-Name = Literal["identity", "booking", "billing", "feed", "helpdesk", "notify", "privacy"]
 
 
 def serve(
-    service: Name,
+    service: ServiceName,
     *,
     role: Annotated[Role, Parameter(help="the HTTP half, the event and job half, or both")] = "all",
     host: str = "127.0.0.1",
@@ -40,10 +39,9 @@ def serve(
 ) -> int:
     """Serve one service; configuration comes from the environment (`cowork config check` names what is missing)."""
     logging.configure(service)
-    try:
-        settings = settings_class(service)()
-    except ValidationError:
-        console.print(f"[red]{service} is not configured:[/] {', '.join(problems_in([service]))}")
+    settings, problems = read(settings_class(service))
+    if settings is None:
+        console.print(f"[red]{service} is not configured:[/] {', '.join(problems_in([service]) or problems)}")
         return 2
     if settings.suite.amqp_url is None:
         console.print("[red]COWORK_AMQP_URL is not set:[/] services in separate processes need RabbitMQ")
@@ -52,11 +50,11 @@ def serve(
     return 0
 
 
-async def _serve(name: str, settings: object, role: Role, host: str, port: int, internal_port: int) -> None:
+async def _serve(name: str, settings: ServiceSettings, role: Role, host: str, port: int, internal_port: int) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    service = make_service(name, settings)  # type: ignore[arg-type]
+    service = make_service(name, settings)
     apps = [(service.internal_app(), internal_port)]
     if role != "worker":
         apps.append((service.public_app(), port))
@@ -81,7 +79,7 @@ async def _serve(name: str, settings: object, role: Role, host: str, port: int, 
     await service.close()
 
 
-def migrate(service: Name | None = None, *, check: bool = False) -> int:
+def migrate(service: ServiceName | None = None, *, check: bool = False) -> int:
     """Bring a service's database, or all and the ledger's, to the newest revision (`--check`: only say whether they are)."""
     return migrate_databases([service] if service else DATABASES, check=check)
 
@@ -90,12 +88,12 @@ def migrate_databases(names: Sequence[str], *, check: bool) -> int:
     """Migrate services' databases and the "ledger"'s, or compare them; return the exit code."""
     addresses, missing = {}, []
     for name in names:
-        try:
-            addresses[name] = OwnerSettings.of(name).owner_url.get_secret_value()
-        except ValidationError:
-            missing.append(f"COWORK_{name.upper()}_OWNER_URL")
+        owner, found = read(functools.partial(OwnerSettings.of, name), prefix=f"COWORK_{name.upper()}_")
+        missing += found
+        if owner is not None:
+            addresses[name] = owner.owner_url.get_secret_value()
     if missing:
-        console.print(f"[red]not set:[/] {', '.join(missing)}")
+        console.print(f"[red]not configured:[/] {', '.join(missing)}")
         return 2
     return uvloop.run((_compare if check else _upgrade)(addresses))
 
@@ -125,10 +123,9 @@ def _ledger() -> Any:
 
 def topology() -> int:
     """Declare every queue and binding in RabbitMQ; repeatable."""
-    try:
-        suite = SuiteSettings()
-    except ValidationError as error:
-        console.print(f"[red]not configured:[/] {', '.join(problems_of(error))}")
+    suite, problems = read(SuiteSettings)
+    if suite is None:
+        console.print(f"[red]not configured:[/] {', '.join(problems)}")
         return 2
     if suite.amqp_url is None:
         console.print("[red]not set:[/] COWORK_AMQP_URL")

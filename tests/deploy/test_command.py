@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,12 @@ from tests.support.broker import delete_queues
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+SUITE = {
+    "COWORK_FILES_URL": "file:///nowhere",
+    "COWORK_AMQP_URL": "amqp://nobody@127.0.0.1:9/",
+    "COWORK_INTERNAL_URLS": '{"identity": "http://127.0.0.1:9"}',
+}
+OF_SERVICE = ("DATABASE_URL", "CLIENT_SECRET", "DIGEST_KEY")
 
 
 def cowork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -39,12 +46,86 @@ def test_config_check_names_what_is_missing_and_shows_no_secret() -> None:
 def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s" * 40 + "\n")
-    names = ("DATABASE_URL", "CLIENT_SECRET", "DIGEST_KEY")
-    environment = {f"COWORK_FEED_{name}_FILE": str(secret) for name in names}
-    found = cowork("config", "check", "feed", COWORK_FILES_URL="file:///nowhere", **environment)
+    environment = {**SUITE, **{f"COWORK_FEED_{name}_FILE": str(secret) for name in OF_SERVICE}}
+    found = cowork("config", "check", "feed", **environment)
     assert (found.returncode, found.stdout.strip()) == (0, "✓ configured")
-    shown = cowork("config", "print", "feed", COWORK_FILES_URL="file:///nowhere", **environment)
+    shown = cowork("config", "print", "feed", **environment)
+    assert shown.returncode == 0
     assert "s" * 40 not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("without", "says"),
+    [
+        ("COWORK_AMQP_URL", "COWORK_AMQP_URL: separate processes need RabbitMQ"),
+        ("COWORK_INTERNAL_URLS", "COWORK_INTERNAL_URLS: no address for identity"),
+        ("COWORK_FEED_DIGEST_KEY", "COWORK_FEED_DIGEST_KEY: Field required"),
+    ],
+)
+def test_config_check_names_what_separate_processes_need(without: str, says: str) -> None:
+    environment = {**SUITE, **{f"COWORK_FEED_{name}": "s" * 40 for name in OF_SERVICE}}
+    del environment[without]
+    found = cowork("config", "check", "feed", **environment)
+    assert (found.returncode, says in found.stdout) == (1, True), found.stdout
+
+
+def test_a_service_that_nobody_could_identify_itself_to_is_not_configured() -> None:
+    names = (*OF_SERVICE, "KEY_SECRET", "OPERATOR_SECRET")
+    found = cowork("config", "check", "identity", **SUITE, **{f"COWORK_IDENTITY_{name}": "s" * 48 for name in names})
+    assert (found.returncode, found.stdout.count("✗")) == (1, 1), found.stdout
+    assert "COWORK_IDENTITY_CLIENT_DIGESTS" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"COWORK_FEED_DATABASE_URL_FILE": "/nowhere/secret"}, "/nowhere/secret"),
+        ({"COWORK_INTERNAL_URLS": "{not json: s3cret"}, "internal_urls"),
+        ({"COWORK_FEED_POOL_SIZE": "many"}, "COWORK_FEED_POOL_SIZE"),
+    ],
+)
+@pytest.mark.parametrize("command", [("config", "check"), ("config", "print"), ("serve",)])
+def test_a_setting_that_cannot_be_read_is_named(command: tuple[str, ...], setting: dict[str, str], says: str) -> None:
+    environment = {**SUITE, **{f"COWORK_FEED_{name}": "s" * 40 for name in OF_SERVICE}}
+    if "COWORK_FEED_DATABASE_URL_FILE" in setting:
+        del environment["COWORK_FEED_DATABASE_URL"]
+    found = cowork(*command, "feed", **{**environment, **setting})
+    said = found.stdout + found.stderr
+    assert found.returncode in (1, 2)
+    assert says in said
+    assert "Traceback" not in said
+    assert "s3cret" not in said
+
+
+def test_two_processes_on_one_port_are_told_apart() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        environment = {**SUITE, **{f"COWORK_FEED_{name}": "s" * 40 for name in OF_SERVICE}}
+        environment["COWORK_FEED_DATABASE_URL"] = "postgresql+asyncpg://nobody@127.0.0.1:9/nothing"
+        found = cowork("serve", "feed", "--internal-port", str(port), **environment)
+    assert (found.returncode, f"127.0.0.1:{port}" in found.stderr) == (1, True), found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_the_command_works_from_any_folder(tmp_path: Path) -> None:
+    """A timer starts it somewhere else, and its checkout may have a space in its name."""
+    checkout = tmp_path / "my checkout"
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    for name in ("deploy", "shared", "cowork", "Makefile", "requirements"):
+        (checkout / name).symlink_to(ROOT / name)
+    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (checkout / ".venv" / "run.stamp").touch()
+    done = subprocess.run(
+        [str(checkout / "cowork"), "--help"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, "doctor" in done.stdout) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -60,12 +141,27 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
         (["ledger", "migrate"], 2, "COWORK_LEDGER_OWNER_URL"),
         (["migrate", "--check"], 2, "COWORK_LEDGER_OWNER_URL"),
         (["topology"], 2, "COWORK_FILES_URL"),
+        (["erasure", "list", "--data", "/nowhere"], 2, "privacy is not configured"),
+        (["dlq", "list", "nonsense"], 2, "nonsense"),
+        (["config", "print", "nonsense"], 2, "nonsense"),
+        (["config", "print", "feed"], 2, "COWORK_FEED_DATABASE_URL: Field required"),
+        (["dlq", "discard", "feed", "01890a5d-ac96-774b-bcce-b302099a8057"], 1, "--yes"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments: list[str], code: int, says: str) -> None:
     found = cowork(*arguments)
     assert found.returncode == code, found.stdout + found.stderr
     assert says in found.stdout + found.stderr
+    assert "Traceback" not in found.stderr
+
+
+async def test_a_database_that_is_away_is_said_in_a_line() -> None:
+    away = f"postgresql+asyncpg://owner:s3cret@127.0.0.1:{free_port()}/nothing"
+    owners = {f"COWORK_{name.upper()}_OWNER_URL": away for name in (*SERVICES, LEDGER)}
+    for command in (["migrate"], ["migrate", "--check"], ["ledger", "migrate"]):
+        found = await asyncio.to_thread(cowork, *command, **owners)
+        assert (found.returncode, "Traceback" in found.stderr) == (1, False), found.stderr
+        assert "s3cret" not in found.stderr
 
 
 async def test_what_keeps_the_topology_from_being_declared_is_said(amqp_url: str) -> None:
@@ -121,7 +217,7 @@ sys.meta_path.insert(0, Missing())
 service = sys.argv[1]
 import importlib
 import deploy.suite
-from deploy.cli import app, bus, config, init, serve
+from deploy.cli import app, bus, config, init, mistakes, serve
 from shared.migrate import metadata_of
 importlib.import_module(f"services.{service}.app")
 if service == "privacy":
