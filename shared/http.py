@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import GenericAlias
 from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
@@ -83,7 +84,7 @@ def decode_cursor(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
 
 @lru_cache
 def _position(types: tuple[type, ...]) -> TypeAdapter[tuple[Any, ...]]:
-    return TypeAdapter(tuple[*(AwareDatetime if kind is datetime else kind for kind in types)])
+    return TypeAdapter(GenericAlias(tuple, tuple(AwareDatetime if kind is datetime else kind for kind in types)))
 
 
 class PageQuery:

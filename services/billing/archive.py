@@ -105,8 +105,8 @@ async def walk_quotes(database: Database, tenant_id: UUID) -> AsyncIterator[Quot
 
 
 QUOTED = (
-    "id", "year", "number", "revision", "party_id", "issued_on", "valid_until", "state", "currency", "lines", "total_minor",
-    "buyer", "order_id",
+    "id", "year", "number", "revision", "party_id", "issued_on", "valid_until", "state", "accepted_on", "currency", "lines",
+    "total_minor", "buyer", "order_id",
 )  # fmt: skip
 
 

@@ -47,6 +47,10 @@ class RefundPaid(Conflict):
     """This refund was paid already, on another day."""
 
 
+class BuyerErased(Conflict):
+    """The buyer's account is erased, and nothing personal may be added: note the payment without a note."""
+
+
 class SellerUnknown(Conflict):
     """Enter who sells (PUT /seller) before anything is invoiced."""
 

@@ -4,22 +4,27 @@ import asyncio
 import json
 import os
 import threading
-import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import typst
 
+from services.billing.crediting import reason_of
 from services.billing.models import Document, DocumentKind, Nature
 from services.billing.numbering import printed
+from services.billing.words import TEMPLATES, words_of
 
-TEMPLATES = Path(__file__).parent / "templates"
 NAMELESS = {"name": "—"}
 LATE_PENALTY_RATE = "10 %"
+# Currencies whose minor unit is not a hundredth (ISO 4217, table A.1), by their decimals.
+DECIMALS = {
+    "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0, "RWF": 0, "UGX": 0, "UYI": 0,
+    "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0, "BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3,
+    "CLF": 4, "UYW": 4,
+}  # fmt: skip
 # A typst compiler serves one caller at a time, so each thread that prints keeps its own.
 _own = threading.local()
 # Typst computes without the interpreter's lock: a thread per core prints as fast as the machine can.
@@ -42,14 +47,14 @@ def print_document(document: Document, *, credited: Document | None = None) -> b
 
 
 def _content(document: Document, credited: Document | None) -> dict[str, Any]:
-    words = _words(document.language)
+    words = words_of(document.language)
     base_minor = sum(rate["base_minor"] for rate in document.vat)
     return {
         "language": document.language,
         "labels": words["labels"],
         "title": words["titles"][document.kind],
         "number": number_of(document),
-        "facts": list(_facts(document, credited, words["labels"])),
+        "facts": list(_facts(document, credited, words)),
         "seller": list(_block(document.seller, words["numbers"])),
         "buyer": list(_block(document.buyer or NAMELESS, words["numbers"])),
         "lines": [_line(line, document) for line in document.lines],
@@ -67,23 +72,28 @@ def _content(document: Document, credited: Document | None) -> dict[str, Any]:
     }
 
 
-def _facts(document: Document, credited: Document | None, labels: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _facts(
+    document: Document, credited: Document | None, words: dict[str, dict[str, str]]
+) -> Iterator[tuple[str, str]]:
+    labels, reason = words["labels"], reason_of(document.lines)
     yield labels["issued"], _day(document.issued_on, document.language)
     if document.kind is DocumentKind.INVOICE:
         yield labels["due"], _day(document.due_on, document.language)
     if credited is not None:
         yield labels["credits"], f"{number_of(credited)} ({_day(credited.issued_on, document.language)})"
+    if reason is not None:
+        yield labels["reason"], words["reasons"][reason]
 
 
 def _line(line: dict[str, Any], document: Document) -> list[str]:
-    gross, rate_bp, language = line["unit_minor"], line["vat_rate_bp"], document.language
+    gross, rate_bp, currency, language = line["unit_minor"], line["vat_rate_bp"], document.currency, document.language
     return [
         line["text"],
         str(line["quantity"]),
-        _net(gross, rate_bp, language),
+        _net(gross, rate_bp, currency, language),
         percent(rate_bp, language),
-        amount(gross, language),
-        amount(gross * line["quantity"], language),
+        amount(gross, currency, language),
+        amount(gross * line["quantity"], currency, language),
     ]
 
 
@@ -117,24 +127,33 @@ def number_of(document: Document) -> str:
 
 def money(amount_minor: int, document: Document) -> str:
     """Return an amount of the document's currency as people read it."""
-    return f"{amount(amount_minor, document.language)} {document.currency}"
+    return f"{amount(amount_minor, document.currency, document.language)} {document.currency}"
 
 
-def amount(amount_minor: int, language: str) -> str:
-    return _decimal(f"{amount_minor // 100}.{amount_minor % 100:02d}", language)
+def amount(amount_minor: int, currency: str, language: str) -> str:
+    """Return an amount with as many decimals as the currency has: 37,02 (EUR), 3702 (JPY)."""
+    decimals = DECIMALS.get(currency, 2)
+    return _fixed(amount_minor, decimals, decimals, language)
 
 
 def percent(rate_bp: int, language: str) -> str:
     return _decimal(f"{rate_bp / 100:g} %", language)
 
 
-def _net(gross_minor: int, rate_bp: int, language: str) -> str:
-    """A unit price without VAT, to four decimals where cents do not say it: totals are taken from gross sums."""
+def _net(gross_minor: int, rate_bp: int, currency: str, language: str) -> str:
+    """A unit price without VAT, to a hundredth of a cent where cents do not say it: totals are taken from gross sums."""
     divisor = 10_000 + rate_bp
     net = (2 * gross_minor * 1_000_000 + divisor) // (2 * divisor)
-    whole, parts = divmod(net, 10_000)
-    digits = f"{parts:04d}"
-    return _decimal(f"{whole}.{digits[:2]}{digits[2:].rstrip('0')}", language)
+    decimals = DECIMALS.get(currency, 2)
+    return _fixed(net, decimals + 2, decimals, language)
+
+
+def _fixed(value: int, decimals: int, least: int, language: str) -> str:
+    """Return `value`, a count of the last of its decimals, without the zeros at its end beyond the `least` decimals."""
+    whole, parts = divmod(value, 10**decimals)
+    digits = f"{parts:0{decimals}d}" if decimals else ""
+    shown = digits[:least] + digits[least:].rstrip("0")
+    return _decimal(f"{whole}.{shown}" if shown else str(whole), language)
 
 
 def _decimal(number: str, language: str) -> str:
@@ -143,8 +162,3 @@ def _decimal(number: str, language: str) -> str:
 
 def _day(day: date, language: str) -> str:
     return f"{day:%d/%m/%Y}" if language == "fr" else day.isoformat()
-
-
-@cache
-def _words(language: str) -> dict[str, dict[str, str]]:
-    return tomllib.loads((TEMPLATES / f"words.{language}.toml").read_text())

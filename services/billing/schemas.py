@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from services.billing.models import DocumentKind, Nature, OrderOrigin, OrderState, QuoteState
+from services.billing.models import CreditReason, DocumentKind, Nature, OrderOrigin, OrderState, QuoteState
 from shared.http import In, Out
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -64,6 +64,13 @@ class SellerIn(In):
     email: Annotated[str, StringConstraints(max_length=200)] | None = None
     late_penalty_rate: Annotated[str, StringConstraints(max_length=20)] = "10 %"
     vat_exemption: Line | None = Field(None, description="mention on documents with lines free of VAT")
+    closing_month: int | None = Field(
+        None,
+        ge=1,
+        le=12,
+        description="month in which the financial year closes, December if left out: documents are kept for ten years from"
+        " its close, and for the longer time where it has changed since they were issued",
+    )
 
 
 class SellerOut(Out):
@@ -79,6 +86,7 @@ class SellerOut(Out):
     email: str | None = None
     late_penalty_rate: str
     vat_exemption: str | None = None
+    closing_month: int | None = None
 
 
 class PriceIn(In):
@@ -167,13 +175,14 @@ class VatOut(Out):
 
 
 class DocumentOut(Out):
-    """An invoice or credit note; `open_minor` is what is still owed on an invoice."""
+    """An invoice or credit note; `open_minor` is what is still owed on an invoice, `reason` why a credit note was issued."""
 
     id: UUID
     kind: DocumentKind
     number: str
     order_id: UUID
     invoice_id: UUID | None
+    reason: CreditReason | None
     issued_on: date
     due_on: date
     currency: str
@@ -189,7 +198,10 @@ class PaymentIn(In):
     amount_minor: int = Field(ge=1, le=1_000_000_000)
     method: Annotated[str, StringConstraints(pattern="^(transfer|desk|card)$")]
     received_on: date
-    note: Annotated[str, StringConstraints(max_length=300)] | None = None
+    note: Annotated[str, StringConstraints(max_length=300)] | None = Field(
+        None,
+        description="for staff and buyer; it goes with the buyer's account, and is refused (buyer_erased) once that is gone",
+    )
 
 
 class PaymentOut(Out):
@@ -215,7 +227,7 @@ class RefundOut(Out):
 
 class CreditIn(In):
     amount_minor: int = Field(ge=1, le=1_000_000_000)
-    reason: Line
+    reason: CreditReason = Field(description="printed in the invoice's language")
 
 
 class LabelsIn(In):

@@ -1,6 +1,6 @@
 """Amounts: what lines sum to, and the VAT that is in them, rounded once per rate."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +20,26 @@ def vat_of(lines: Sequence[dict[str, Any]]) -> list[dict[str, int]]:
     for line in lines:
         gross[line["vat_rate_bp"]] += line["quantity"] * line["unit_minor"]
     return [_split(rate_bp, amount) for rate_bp, amount in sorted(gross.items(), reverse=True)]
+
+
+def vat_of_more(lines: Sequence[dict[str, Any]], before: Sequence[dict[str, int]]) -> list[dict[str, int]]:
+    """Return what `vat_of` does, for lines that follow others whose VAT, of any documents and rates, was `before`.
+
+    Together they carry the VAT of their summed gross: each credit by itself rounded, a third and a third and the rest
+    of an invoice would give back more VAT than was invoiced.
+    """
+    gross, vat = Counter[int](), Counter[int]()
+    for rate in before:
+        gross[rate["rate_bp"]] += rate["gross_minor"]
+        vat[rate["rate_bp"]] += rate["vat_minor"]
+    return [_next(rate, gross[rate["rate_bp"]], vat[rate["rate_bp"]]) for rate in vat_of(lines)]
+
+
+def _next(rate: dict[str, int], gross_minor: int, vat_minor: int) -> dict[str, int]:
+    together = _split(rate["rate_bp"], gross_minor + rate["gross_minor"])
+    # No amount of it is below zero or above the gross, whatever was rounded before.
+    own_minor = min(max(together["vat_minor"] - vat_minor, 0), rate["gross_minor"])
+    return {**rate, "base_minor": rate["gross_minor"] - own_minor, "vat_minor": own_minor}
 
 
 def _split(rate_bp: int, gross_minor: int) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """Correcting a finalized invoice: credit notes, capped by what is left of it, and the refunds they make due."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
@@ -12,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.billing.actions.documents import finalize, find_invoice
 from services.billing.actions.parties import find_account_id
 from services.billing.actions.payments import lock_claim, settle
+from services.billing.crediting import left_of, lines_of_part, lines_of_whole
 from services.billing.errors import CreditExceedsInvoice, RefundNotFound, RefundPaid
 from services.billing.local_time import local_day
-from services.billing.models import Claim, Document, DocumentKind, Order, OrderState, Refund
-from services.billing.vat import total_of
+from services.billing.models import Claim, CreditReason, Document, DocumentKind, Order, OrderState, Refund
+from services.billing.vat import total_of, vat_of_more
+from services.billing.words import words_of
 from shared.bus import publish
 from shared.events.billing import CreditNoteIssued
-
-CANCELLATION = "Annulation / Cancellation"
 
 
 async def credit_order(session: AsyncSession, order_id: UUID, *, refund_minor: int, now: datetime) -> None:
@@ -38,9 +37,9 @@ async def credit_order(session: AsyncSession, order_id: UUID, *, refund_minor: i
         return
     claim = await lock_claim(session, invoice.id)
     # What was credited before, as goodwill, is not given back twice.
-    amount = min(refund_minor, (await _left_by_rate(session, invoice)).total())
+    amount = min(refund_minor, invoice.total_minor - total_of(_lines(await _notes_of(session, invoice))))
     if amount > 0:
-        await _credit(session, invoice, claim, amount_minor=amount, reason=CANCELLATION, now=now)
+        await _credit(session, invoice, claim, amount_minor=amount, reason=CreditReason.CANCELLATION, now=now)
 
 
 def _take_back(order: Order, refund_minor: int) -> None:
@@ -54,7 +53,7 @@ def _take_back(order: Order, refund_minor: int) -> None:
 
 
 async def issue_credit_note(
-    session: AsyncSession, invoice: Document, *, amount_minor: int, reason: str, now: datetime
+    session: AsyncSession, invoice: Document, *, amount_minor: int, reason: CreditReason, now: datetime
 ) -> Document:
     """Credit part or all of an invoice, to the party and under the names that the invoice has.
 
@@ -65,21 +64,9 @@ async def issue_credit_note(
 
 
 async def _credit(
-    session: AsyncSession, invoice: Document, claim: Claim, *, amount_minor: int, reason: str, now: datetime
+    session: AsyncSession, invoice: Document, claim: Claim, *, amount_minor: int, reason: CreditReason, now: datetime
 ) -> Document:
-    left = await _left_by_rate(session, invoice)
-    if not 0 < amount_minor <= left.total():
-        raise CreditExceedsInvoice(remainder_minor=left.total())
-    content = {
-        "kind": DocumentKind.CREDIT_NOTE,
-        "party_id": invoice.party_id,
-        "order_id": invoice.order_id,
-        "invoice_id": invoice.id,
-        "language": invoice.language,
-        "currency": invoice.currency,
-        "lines": invoice.lines if amount_minor == invoice.total_minor else _spread(amount_minor, left, reason),
-        "seller": invoice.seller,
-    }
+    content = _content(invoice, await _notes_of(session, invoice), amount_minor=amount_minor, reason=reason)
     account_id = await find_account_id(session, invoice.party_id)
     today = await local_day(session, now)
     note = await finalize(session, content, invoice.buyer or {}, today=today, now=now)
@@ -96,25 +83,38 @@ async def _credit(
     return note
 
 
-async def _left_by_rate(session: AsyncSession, invoice: Document) -> Counter[int]:
-    """Return {rate_bp: gross_minor} that earlier credit notes have left of an invoice, highest rate first."""
-    left = Counter({rate["rate_bp"]: rate["gross_minor"] for rate in invoice.vat})
-    credited = await session.execute(select(Document.vat).where(Document.invoice_id == invoice.id))
-    for rates in credited.scalars():
-        left.subtract({rate["rate_bp"]: rate["gross_minor"] for rate in rates})
-    return left
+def _content(
+    invoice: Document, earlier: Sequence[Document], *, amount_minor: int, reason: CreditReason
+) -> dict[str, Any]:
+    left = left_of(invoice.lines, _lines(earlier))
+    if not 0 < amount_minor <= left.total():
+        raise CreditExceedsInvoice(remainder_minor=left.total())
+    if amount_minor == invoice.total_minor:
+        lines = lines_of_whole(invoice.lines, reason=reason)
+    else:
+        text = words_of(invoice.language)["reasons"][reason]
+        lines = lines_of_part(amount_minor, left, reason=reason, text=text)
+    return {
+        "kind": DocumentKind.CREDIT_NOTE,
+        "party_id": invoice.party_id,
+        "order_id": invoice.order_id,
+        "invoice_id": invoice.id,
+        "language": invoice.language,
+        "currency": invoice.currency,
+        "lines": lines,
+        "vat": vat_of_more(lines, [rate for note in earlier for rate in note.vat]),
+        "seller": invoice.seller,
+    }
 
 
-def _spread(amount_minor: int, left: Counter[int], reason: str) -> list[dict[str, Any]]:
-    """Spread a credit over the rates by what is left at each; rounding the running sum never exceeds any of them."""
-    lines, reached, given = [], 0, 0
-    for rate_bp, left_minor in left.items():
-        reached += left_minor
-        part = amount_minor * reached // left.total() - given
-        given += part
-        if part:
-            lines.append({"text": reason, "quantity": 1, "unit_minor": part, "vat_rate_bp": rate_bp})
-    return lines
+async def _notes_of(session: AsyncSession, invoice: Document) -> Sequence[Document]:
+    """Return an invoice's credit notes so far, as they were issued; its claim is locked, so that none comes in between."""
+    of_invoice = select(Document).where(Document.invoice_id == invoice.id).order_by(Document.year, Document.number)
+    return (await session.execute(of_invoice)).scalars().all()
+
+
+def _lines(notes: Sequence[Document]) -> list[dict[str, Any]]:
+    return [line for note in notes for line in note.lines]
 
 
 async def _give_back(session: AsyncSession, claim: Claim, note: Document) -> None:

@@ -15,7 +15,7 @@ from services.billing.chain import digest_buyer, link_hash
 from services.billing.errors import DocumentNotFound
 from services.billing.models import Claim, Document, DocumentKind
 from services.billing.numbering import printed, take_number
-from services.billing.vat import total_of, vat_of
+from services.billing.vat import total_of
 from shared.db import tenant_of, uuid7
 
 _COLUMNS = tuple(column.name for column in Document.__table__.columns)
@@ -42,18 +42,17 @@ async def finalize(
 ) -> Document:
     """Number, freeze and chain a document; it never changes again, so the session does not track it.
 
-    `content` holds kind, party_id, order_id, invoice_id, language, currency, lines and seller; `buyer` is the
+    `content` holds kind, party_id, order_id, invoice_id, language, currency, lines, vat and seller; `buyer` is the
     personal block, which the chain covers by a salted digest only. `today` is the space's day. `together` are named
     statements that are part of the one which writes the document (each further round trip would keep the series
     locked); their parameters are the document's columns.
     """
     salt = secrets.token_bytes(32)
     buyer_digest = digest_buyer(salt, buyer)
-    amounts = {"vat": vat_of(content["lines"]), "total_minor": total_of(content["lines"])}
     # As late as can be: from here on, whoever finalizes next waits for this transaction.
     taken = await take_number(session, kind=content["kind"], today=today)
     dated = {"year": taken.on.year, "number": taken.number, "issued_on": taken.on, "due_on": taken.on + due_in}
-    content = {**content, **amounts, **dated}
+    content = {**content, **dated, "total_minor": total_of(content["lines"])}
     row = {
         **content,
         "id": uuid7(),

@@ -9,6 +9,7 @@ from services.billing.actions.documents import finalize, find_invoice
 from services.billing.actions.grounds import Grounds, Ordered, lock_order
 from services.billing.errors import SellerUnknown
 from services.billing.models import Document, DocumentKind, OrderState
+from services.billing.vat import vat_of
 from shared.bus import publish
 from shared.events.billing import InvoiceIssued
 
@@ -59,6 +60,7 @@ async def invoice_order(
         "language": language,
         "currency": order.currency,
         "lines": order.lines,
+        "vat": vat_of(order.lines),
         "seller": grounds.seller,
     }
     invoice = await finalize(

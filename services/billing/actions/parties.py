@@ -46,10 +46,10 @@ async def ensure_party(session: AsyncSession, account_id: UUID) -> UUID:
     return party_id
 
 
-async def get_address(session: AsyncSession, account_id: UUID) -> Party:
+async def get_address(session: AsyncSession, account_id: UUID, *, with_for_update: bool = False) -> Party:
     """Raises AddressNotFound."""
     party_id = await find_party_id(session, account_id)
-    party = await session.get(Party, party_id) if party_id else None
+    party = await session.get(Party, party_id, with_for_update=with_for_update) if party_id else None
     if party is None or party.street is None:
         raise AddressNotFound
     return party
@@ -70,8 +70,8 @@ async def set_address(
 
 
 async def delete_address(session: AsyncSession, account_id: UUID, *, if_match: str | None) -> None:
-    """Delete the private billing address; nothing of it stays outside issued documents."""
-    party = await get_address(session, account_id)
+    """Delete the private billing address; nothing of it stays outside issued documents. Raises AddressNotFound."""
+    party = await get_address(session, account_id, with_for_update=True)
     check_match(if_match, party.version)
     for name in ADDRESS:
         setattr(party, name, None)
@@ -91,14 +91,18 @@ async def find_seller(session: AsyncSession) -> Seller | None:
 
 
 async def set_seller(session: AsyncSession, *, details: dict[str, Any], if_match: str | None) -> Seller:
-    """Enter or change who sells; issued documents keep what they said."""
-    seller = await find_seller(session)
-    if seller is None:
-        seller = Seller(tenant_id=tenant_of(session), details=details, version=0)
-        session.add(seller)
-    else:
-        check_match(if_match, seller.version)
-        seller.details = details
+    """Enter or change who sells; issued documents keep what they said.
+
+    Whoever enters it at the same moment as somebody else waits, and then changes what the other has entered.
+    """
+    row = {"id": uuid7(), "tenant_id": tenant_of(session), "details": details, "version": 1}
+    first = upsert(Seller).values(row).on_conflict_do_nothing().returning(Seller)
+    entered: Seller | None = await session.scalar(first)
+    if entered is not None:
+        return entered
+    seller = (await session.execute(select(Seller).with_for_update())).scalar_one()
+    check_match(if_match, seller.version)
+    seller.details = details
     seller.version += 1
     await session.flush()
     return seller

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.billing.actions.parties import find_account_id
+from services.billing.errors import BuyerErased
 from services.billing.models import Claim, Document, Payment
 from shared.bus import publish
 from shared.events.billing import InvoicePaid
@@ -16,7 +17,10 @@ from shared.events.billing import InvoicePaid
 async def record_payment(
     session: AsyncSession, invoice: Document, *, amount_minor: int, method: str, received_on: date, note: str | None
 ) -> Payment:
-    """Note money received; partial and too large payments are kept as they are."""
+    """Note money received; partial and too large payments are kept as they are.
+
+    Raises BuyerErased when there is a note, which is personal, and the buyer's account is gone.
+    """
     claim = await lock_claim(session, invoice.id)
     was_open = claim.settled_on is None
     payment = Payment(
@@ -30,8 +34,12 @@ async def record_payment(
     )
     session.add(payment)
     await settle(session, claim, amount_minor, on=received_on)
+    # Looked up once the row is written: its guard has either found the account, and no erasure gets past it before this
+    # transaction ends, or has found none, and then none is found here. The other way round, one could slip in between.
+    account_id = await find_account_id(session, invoice.party_id)
+    if note and account_id is None:
+        raise BuyerErased
     if was_open and claim.settled_on is not None:
-        account_id = await find_account_id(session, invoice.party_id)
         common = {"tenant_id": invoice.tenant_id, "invoice_id": invoice.id, "order_id": invoice.order_id}
         await publish(session, InvoicePaid(**common, account_id=account_id), version=2)
     return payment

@@ -24,9 +24,9 @@ async def add_price(session: AsyncSession, **fields: Any) -> Price:
     return price
 
 
-async def get_price(session: AsyncSession, price_id: UUID) -> Price:
+async def get_price(session: AsyncSession, price_id: UUID, *, with_for_update: bool = False) -> Price:
     """Return a product, offered or withdrawn. Raises PriceNotFound."""
-    price = await session.get(Price, price_id)
+    price = await session.get(Price, price_id, with_for_update=with_for_update)
     if price is None:
         raise PriceNotFound
     return price
@@ -44,7 +44,7 @@ async def change_price(
     session: AsyncSession, price_id: UUID, *, changes: dict[str, Any], if_match: str | None
 ) -> Price:
     """Change a product; what was ordered or quoted keeps its price. Raises PriceNotFound."""
-    price = await get_price(session, price_id)
+    price = await get_price(session, price_id, with_for_update=True)
     check_match(if_match, price.version)
     for name, value in changes.items():
         setattr(price, name, value)

@@ -144,9 +144,11 @@ async def list_quotes(
 
 async def accept_quote(session: AsyncSession, account_id: UUID, quote: Quote, *, now: datetime) -> Quote:
     """Accept, which orders what was offered. Raises QuoteAnswered or QuoteExpired."""
-    if quote.state is QuoteState.ISSUED and await local_day(session, now) > quote.valid_until:
+    today = await local_day(session, now)
+    if quote.state is QuoteState.ISSUED and today > quote.valid_until:
         raise QuoteExpired
     _answer(quote, QuoteState.ACCEPTED)
+    quote.accepted_on = today
     order = await place_order(session, account_id, origin=OrderOrigin.QUOTE, currency=quote.currency, lines=quote.lines)
     quote.order_id = order.id if order else None
     await session.flush()

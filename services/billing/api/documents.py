@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from services.billing.actions import credit_notes, documents, parties, payments
 from services.billing.api.scope import check_everybody, visible_party_id
 from services.billing.chain import verify_chain
-from services.billing.errors import CreditExceedsInvoice, DocumentNotFound, RefundNotFound, RefundPaid
+from services.billing.crediting import reason_of
+from services.billing.errors import BuyerErased, CreditExceedsInvoice, DocumentNotFound, RefundNotFound, RefundPaid
 from services.billing.models import Claim, Document, DocumentKind, Payment
 from services.billing.pdf import number_of, print_in_thread
 from services.billing.schemas import (
@@ -81,7 +82,7 @@ async def get_pdf(request: Request, document_id: UUID, caller: CurrentCaller) ->
     status_code=201,
     dependencies=STAFF,
     summary="Note a payment",
-    responses=declared(DocumentNotFound, RoleRequired),
+    responses=declared(DocumentNotFound, BuyerErased, RoleRequired),
 )
 async def record_payment(document_id: UUID, body: PaymentIn, session: Session, once: Idempotent) -> PaymentOut:
     invoice = await documents.get_invoice(session, document_id)
@@ -159,12 +160,13 @@ async def labels(body: LabelsIn, session: InternalSession) -> dict[str, dict[UUI
 
 
 def _show(document: Document, claim: Claim | None) -> DocumentOut:
-    derived = ("number", "open_minor", "settled_on")
+    derived = ("number", "reason", "open_minor", "settled_on")
     plain = {name: getattr(document, name) for name in DocumentOut.model_fields if name not in derived}
     return DocumentOut.model_validate(
         {
             **plain,
             "number": number_of(document),
+            "reason": reason_of(document.lines),
             "open_minor": claim.open_minor if claim else None,
             "settled_on": claim.settled_on if claim else None,
         }

@@ -24,6 +24,8 @@ LEGAL: dict[str, Any] = {
     "basis": "legal_obligation",
     "keep": "10 years after the financial year",
 }
+# The month in which the space's financial year closes, as its seller says now. Row security admits one seller.
+CLOSING_MONTH = "coalesce((SELECT (details ->> 'closing_month')::integer FROM sellers), 12)"
 
 
 def names_of(enum: type[StrEnum]) -> Enum:

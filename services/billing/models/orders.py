@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.billing.models.base import LEGAL, OF_BUYER, Base, names_of
+from services.billing.models.base import CLOSING_MONTH, LEGAL, OF_BUYER, Base, names_of
 from shared.db import TenantRow, uuid7
 from shared.privacy.marks import (
     QUEUE,
@@ -23,6 +23,10 @@ from shared.privacy.marks import (
     personal,
     subject,
 )
+
+# What was accepted is kept like the invoice it led to: ten years from the close of the financial year of its acceptance.
+# While the version before still runs beside this one, it accepts quotes without saying when.
+KEPT_UNTIL = f"kept_until(coalesce(accepted_on, issued_on), {CLOSING_MONTH})"
 
 
 class OrderOrigin(StrEnum):
@@ -91,11 +95,15 @@ class Order(TenantRow, Base):
 
 
 class Quote(TenantRow, Base):
-    """An offer to a member; a revision keeps its number. Kept three years when nothing came of it."""
+    """An offer to a member; a revision keeps its number.
+
+    Kept three years when nothing came of it, and not less than the documents of its order when it was accepted.
+    """
 
     __tablename__ = "quotes"
     __table_args__ = (
         UniqueConstraint("tenant_id", "year", "number", "revision"),
+        CheckConstraint("accepted_on IS NULL OR state = 'accepted'", name="acceptance"),
         {
             "info": subject(
                 "party_id",
@@ -105,13 +113,14 @@ class Quote(TenantRow, Base):
                 retention=Retention(
                     ground="legal_archive",
                     article="Code de commerce L123-22",
-                    until="CASE WHEN state = 'accepted' THEN make_date(year + 10, 12, 31)"
+                    until=f"CASE WHEN state = 'accepted' THEN {KEPT_UNTIL}"
                     " ELSE (issued_on + interval '3 years')::date END",
                 ),
                 sweep=Sweep(
                     "3 years if not accepted, 10 years after the financial year if accepted",
                     "(state <> 'accepted' AND issued_on < CAST(:now AS date) - interval '3 years')"
-                    " OR make_date(year + 10, 12, 31) < CAST(:now AS date)",
+                    f" OR (state = 'accepted' AND {KEPT_UNTIL} < CAST(:now AS date)"
+                    " AND NOT EXISTS (SELECT FROM documents d WHERE d.order_id = quotes.order_id AND d.buyer IS NOT NULL))",
                 ),
             )
         },
@@ -125,6 +134,7 @@ class Quote(TenantRow, Base):
     issued_on: Mapped[date] = mapped_column(info=not_personal("date"))
     valid_until: Mapped[date] = mapped_column(info=not_personal("date"))
     state: Mapped[QuoteState] = mapped_column(names_of(QuoteState), info=not_personal("enum"))
+    accepted_on: Mapped[date | None] = mapped_column(info=not_personal("date"))
     currency: Mapped[str] = mapped_column(info=not_personal("ISO 4217"))
     lines: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, info=not_personal("products, quantities, amounts"))
     total_minor: Mapped[int] = mapped_column(info=not_personal("amount"))

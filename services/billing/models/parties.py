@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -12,10 +13,10 @@ from shared.privacy.marks import Erase, Row, no_subject, not_personal, person_re
 
 
 class Seller(TenantRow, Base):
-    """The operator as its documents name it (CGI ann. II art. 242 nonies A)."""
+    """The operator as its documents name it (CGI ann. II art. 242 nonies A), and when its financial year closes."""
 
     __tablename__ = "sellers"
-    __table_args__ = ({"info": no_subject("the operator, an organisation")},)
+    __table_args__ = (UniqueConstraint("tenant_id"), {"info": no_subject("the operator, an organisation")})
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7, info=not_personal("id"))
     details: Mapped[dict[str, Any]] = mapped_column(

@@ -10,11 +10,12 @@ from services.billing.actions import invoices, orders
 from services.billing.app import create_service
 from services.billing.models import Document, OrderOrigin
 from services.billing.settings import Settings
-from shared.db import utc_now
-from shared.events.identity import Role
-from tests.support.testing import Person, ServiceUnderTest
+from shared.db import utc_now, uuid7
+from shared.events.identity import AccountDeactivated, DeactivationReason, Role
+from tests.support.testing import Person, ServiceUnderTest, wait_for
 
 SELLER = {"legal_name": "Canal SAS", "street": "1 quai", "postcode": "75010", "city": "Paris", "siren": "123456789"}
+SOMEBODY_WAITS = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 ADDRESS = {"name": "Nora Example", "street": "7 rue Oubliée", "postcode": "75011", "city": "Paris", "country": "FR"}
 
 
@@ -56,6 +57,16 @@ class Shop:
             assert order is not None
             return order.id
 
+    async def forget(self, person: Person) -> None:
+        event = AccountDeactivated(
+            tenant_id=self.tenant, account_id=person.account_id, case_id=uuid7(), reason=DeactivationReason.OWN_REQUEST
+        )
+        await self.billing.receive(event)
+
+    async def somebody_waits(self) -> None:
+        """Return once a transaction waits for what another one has locked."""
+        await wait_for(lambda: self.billing.rows(SOMEBODY_WAITS), what="a transaction waiting for another")
+
 
 @pytest.fixture(scope="session")
 async def billing(start: Any) -> ServiceUnderTest:
@@ -64,6 +75,16 @@ async def billing(start: Any) -> ServiceUnderTest:
 
 @pytest.fixture
 async def shop(billing: ServiceUnderTest) -> Shop:
+    return await open_shop(billing)
+
+
+@pytest.fixture
+async def next_door(shop: Shop, billing: ServiceUnderTest) -> Shop:
+    """A space that comes after the first one wherever spaces are taken in turn."""
+    return await open_shop(billing)
+
+
+async def open_shop(billing: ServiceUnderTest) -> Shop:
     tenant = await billing.tenant()
     alma = billing.person(tenant, Role.ADMIN)
     assert (await alma.put("/seller", SELLER)).status_code == 200

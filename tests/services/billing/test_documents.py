@@ -14,21 +14,15 @@ from sqlalchemy.exc import DBAPIError
 
 from services.billing.actions import invoices, purchases
 from services.billing.chain import verify_chain
+from services.billing.pdf import amount
 from services.billing.vat import total_of, vat_of
 from shared.db import utc_now, uuid7
 from shared.events.billing import CreditNoteIssued, InvoiceIssued, InvoicePaid
 from shared.events.booking import CancelReason, ReservationCancelled, ReservationConfirmed
 from shared.events.erasure import RECEIPTS, Outcome
-from shared.events.identity import AccountDeactivated, DeactivationReason
 from shared.privacy import retention
 
 ACCOUNT_ERASED, _, _ = RECEIPTS["billing"]
-
-
-def forget(shop: Any, person: Any) -> AccountDeactivated:
-    return AccountDeactivated(
-        tenant_id=shop.tenant, account_id=person.account_id, case_id=uuid7(), reason=DeactivationReason.OWN_REQUEST
-    )
 
 
 def reservation(shop: Any, person: Any, **more: Any) -> ReservationConfirmed:
@@ -154,6 +148,34 @@ async def test_the_printed_invoice_says_what_the_row_says_and_prints_the_same_ag
     assert (await shop.nora.get(url)).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("amount_minor", "currency", "language", "shown"),
+    [
+        (3702, "EUR", "fr", "37,02"),
+        (5, "CHF", "en", "0.05"),
+        (3702, "XPF", "fr", "3702"),
+        (3702, "KWD", "en", "3.702"),
+        (0, "JPY", "en", "0"),
+    ],
+)
+def test_an_amount_has_the_decimals_of_its_currency(
+    amount_minor: int, currency: str, language: str, shown: str
+) -> None:
+    assert amount(amount_minor, currency, language) == shown
+
+
+async def test_a_price_in_francs_of_the_pacific_is_printed_without_cents(shop: Any) -> None:
+    price = {"name": "Day pass", "price_minor": 2400, "currency": "XPF", "vat_rate_bp": 1300}
+    wanted = {"price_id": (await shop.maud.post("/prices", price)).json()["id"], "quantity": 2}
+    order = (await shop.ada.post("/orders", {"lines": [wanted]})).json()
+    invoice = await shop.finalize(UUID(order["id"]), name="ada@example.org")
+    pdf = await shop.ada.get(f"/documents/{invoice.id}/pdf")
+    words = "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(pdf.content)).pages)
+    assert "4800 XPF" in words
+    assert "2123,89" in words, "the unit price without VAT, to a hundredth"
+    assert "48,00" not in words
+
+
 async def test_an_order_waits_for_its_invoice_while_identity_is_down(shop: Any) -> None:
     order_id = await shop.buy(shop.ada)
     await shop.billing.run_job("invoice_due_orders")
@@ -181,7 +203,7 @@ async def test_credits_never_exceed_their_invoice_and_payments_settle_it(shop: A
     assert (shown["open_minor"], shown["settled_on"]) == (0, "2026-11-24")
     assert len(await shop.billing.published(InvoicePaid, shop.tenant)) == 1
     assert len(await shop.billing.published(CreditNoteIssued, shop.tenant)) == 1
-    assert (await shop.ada.post(credit, {"amount_minor": 1, "reason": "x"})).status_code == 403
+    assert (await shop.ada.post(credit, {"amount_minor": 1, "reason": "goodwill"})).status_code == 403
 
 
 async def test_a_quote_is_accepted_once_and_orders(shop: Any) -> None:
@@ -227,7 +249,7 @@ async def test_a_paid_reservation_is_credited_to_the_right_party_after_the_erasu
     await shop.maud.post(f"/documents/{invoice.id}/payments", pay)
     unpaid = await shop.invoice(shop.nora)
     before = (await shop.maud.get(f"/documents/{invoice.id}/pdf")).content
-    await shop.billing.receive(forget(shop, shop.nora))
+    await shop.forget(shop.nora)
     await shop.billing.receive(cancelled(event, 4500))
     (receipt,) = await shop.billing.published(ACCOUNT_ERASED, shop.tenant)
     assert receipt.outcome is Outcome.RETAINED
@@ -257,7 +279,7 @@ async def test_a_cancellation_credits_only_what_goodwill_has_left(shop: Any) -> 
 
 
 async def test_a_late_reservation_of_an_erased_member_orders_nothing(shop: Any) -> None:
-    await shop.billing.receive(forget(shop, shop.nora))
+    await shop.forget(shop.nora)
     outcome = await shop.billing.receive(reservation(shop, shop.nora))
     assert outcome == "subject_erased"
     assert await shop.billing.rows("SELECT 1 FROM orders", shop.tenant) == []
