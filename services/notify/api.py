@@ -133,7 +133,7 @@ async def show_outbox(request: Request, token: Token = "") -> HTMLResponse:
     ):
         raise NotFound
     rows = "".join(
-        f"<h2>{html.escape(mail.subject)}</h2><p>{html.escape(mail.to)} · {mail.sent_at:%Y-%m-%d %H:%M:%S}</p>"
+        f"<h2>{html.escape(mail.subject)}</h2><p>{html.escape(mail.to)} · {mail.sent_at:%Y-%m-%d %H:%M:%S} UTC</p>"
         f"<pre>{html.escape(mail.text)}</pre><hr>"
         for mail in OUTBOX.mails()
     )

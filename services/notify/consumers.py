@@ -1,11 +1,13 @@
 """Events in: who is told of what. Every reaction names the people and the ids; words and addresses come at sending."""
 
+from uuid import UUID
+
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.notify.actions.notices import everybody, recipients_with, tell
-from services.notify.kinds import Kind
+from services.notify.actions.notices import drop_waiting, everybody, recipients_with, tell
+from services.notify.kinds import Kind, rule_of
 from services.notify.models import Recipient
 from shared.bus import Consumers
 from shared.db import tenant_of
@@ -54,6 +56,8 @@ async def obey_consent(session: AsyncSession, event: ConsentChanged) -> None:
     if event.purpose is ConsentPurpose.COMMUNICATION:
         theirs = update(Recipient).where(Recipient.account_id == event.account_id)
         await session.execute(theirs.values(has_consented=event.given))
+        if not event.given:
+            await drop_waiting(session, event.account_id, [kind for kind in Kind if rule_of(kind).consent])
 
 
 @consumers.on(LinkIssued)
@@ -82,8 +86,7 @@ async def warn_of_deactivation(session: AsyncSession, event: AccountInactivityWa
 @consumers.on(ReservationRequested)
 async def tell_managers_of_request(session: AsyncSession, event: ReservationRequested) -> None:
     about = {"reservation_id": str(event.reservation_id), "starts_at": event.starts_at.isoformat()}
-    staff = await recipients_with(session, Role.MANAGER, Role.ADMIN)
-    await tell(session, staff, Kind.RESERVATION_REQUESTED, about=about)
+    await tell(session, await _staff(session), Kind.RESERVATION_REQUESTED, about=about)
 
 
 @consumers.on(ReservationConfirmed)
@@ -139,15 +142,17 @@ async def tell_of_mention(session: AsyncSession, event: MemberMentioned) -> None
 
 @consumers.on(TicketOpened)
 async def tell_managers_of_ticket(session: AsyncSession, event: TicketOpened) -> None:
-    staff = await recipients_with(session, Role.MANAGER, Role.ADMIN)
-    others = [account for account in staff if account != event.requester_id]
+    others = [account for account in await _staff(session) if account != event.requester_id]
     await tell(session, others, Kind.TICKET_OPENED, about={"ticket_id": str(event.ticket_id)})
 
 
 @consumers.on(TicketReplied)
 async def tell_of_reply(session: AsyncSession, event: TicketReplied) -> None:
-    told = event.requester_id if event.by_staff else event.assignee_id
-    await tell(session, [told], Kind.TICKET_REPLIED, about={"ticket_id": str(event.ticket_id)})
+    told = [event.requester_id if event.by_staff else event.assignee_id]
+    if not event.by_staff and event.assignee_id is None:
+        # Nobody has taken the ticket yet: whoever hears of a new one hears what is said on it.
+        told = [account for account in await _staff(session) if account != event.author_id]
+    await tell(session, told, Kind.TICKET_REPLIED, about={"ticket_id": str(event.ticket_id)})
 
 
 @consumers.on(TicketAssigned)
@@ -170,7 +175,9 @@ async def tell_of_policy(session: AsyncSession, event: PolicyPublished) -> None:
 @consumers.on(RequestOpened)
 async def tell_officer(session: AsyncSession, event: RequestOpened) -> None:
     about = {"request_id": str(event.request_id), "due_on": event.due_on.isoformat()}
-    await tell(session, await recipients_with(session, Role.DPO), Kind.REQUEST, about=about)
+    # The legal month runs whether a space has an officer or not; administrators may answer, too.
+    told = await recipients_with(session, Role.DPO) or await recipients_with(session, Role.ADMIN)
+    await tell(session, told, Kind.REQUEST, about=about)
 
 
 @consumers.on(RequestAnswered)
@@ -182,3 +189,7 @@ async def tell_of_answer(session: AsyncSession, event: RequestAnswered) -> None:
 @consumers.on(ExportCompleted)
 async def tell_of_export(session: AsyncSession, event: ExportCompleted) -> None:
     await tell(session, [event.account_id], Kind.EXPORT_READY, about={"export_id": str(event.export_id)})
+
+
+async def _staff(session: AsyncSession) -> list[UUID]:
+    return await recipients_with(session, Role.MANAGER, Role.ADMIN)

@@ -7,11 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from services.notify.kinds import Kind
+from services.notify.local_time import Calendar
 
 TEMPLATES = Path(__file__).parent / "templates"
 _environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
@@ -27,6 +29,7 @@ def compose(
     kind: Kind,
     *,
     language: str,
+    zone: ZoneInfo,
     about: dict[str, Any],
     url: str,
     delivery_id: UUID,
@@ -34,13 +37,14 @@ def compose(
     recipient: str,
     unsubscribe_url: str | None,
 ) -> EmailMessage:
-    """Return the mail. Its Message-ID is the delivery's, so that a mail sent again is the same mail.
+    """Return the mail, its times in `zone`. Its Message-ID is the delivery's: a mail sent again is the same mail.
 
     `unsubscribe_url` adds the headers of RFC 8058; mandatory kinds have none.
     """
     spoken = words(language)
     template = spoken["link"][about["purpose"]] if kind is Kind.LINK else spoken[kind]
-    body = _environment.from_string(template["body"]).render(about=about, url=url)
+    says = Calendar(spoken, zone)
+    body = _environment.from_string(template["body"]).render(about=about, url=url, day=says.day, instant=says.instant)
     lines = [spoken["hello"], "", body, ""]
     if kind is not Kind.LINK:
         lines += [url, ""]

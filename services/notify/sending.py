@@ -5,19 +5,22 @@ from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import aiosmtplib
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, case, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notify import unsubscribe
-from services.notify.kinds import Channel, Kind, rule_of
+from services.notify.kinds import Channel, Kind, Mode, rule_of
+from services.notify.local_time import zone_of
 from services.notify.mails import compose
-from services.notify.models import Counter, Delivery, DeliveryState
+from services.notify.models import Counter, Delivery, DeliveryState, Preference, Recipient
 from services.notify.outbox import OUTBOX, ShownMail
 from services.notify.settings import Settings
+from services.notify.submission import FateUnknown, submit
 from shared.bus import publish
 from shared.bus.crash import crash
 from shared.db import Database, utc_now
@@ -52,15 +55,16 @@ class Sender:
 
     async def send_waiting(self, tenant_id: UUID) -> int:
         """Send up to BATCH mails that are due; return how many were claimed."""
-        claimed = await self._claim(tenant_id)
-        ends = await asyncio.gather(*map(self._deliver_in_turn, claimed), return_exceptions=True)
+        claimed, zone = await self._claim(tenant_id)
+        deliveries = (self._deliver_in_turn(delivery, zone) for delivery in claimed)
+        ends = await asyncio.gather(*deliveries, return_exceptions=True)
         for end in ends:
             if isinstance(end, BaseException):
                 raise end
         return len(claimed)
 
-    async def _claim(self, tenant_id: UUID) -> list[Delivery]:
-        """Links first: somebody is waiting for them."""
+    async def _claim(self, tenant_id: UUID) -> tuple[list[Delivery], ZoneInfo]:
+        """Links first: somebody is waiting for them. With them, the zone in which the space reads the time."""
         due = (
             select(Delivery.id)
             .where(
@@ -74,15 +78,15 @@ class Sender:
         )
         claim = update(Delivery).where(Delivery.id.in_(due.scalar_subquery())).values(claimed_until=func.now() + CLAIM)
         async with self._database.transaction(tenant_id) as session:
-            return list((await session.execute(claim.returning(Delivery))).scalars())
+            return list((await session.execute(claim.returning(Delivery))).scalars()), await zone_of(session)
 
-    async def _deliver_in_turn(self, delivery: Delivery) -> None:
+    async def _deliver_in_turn(self, delivery: Delivery, zone: ZoneInfo) -> None:
         async with self._connections:
-            await self._deliver(delivery)
+            await self._deliver(delivery, zone)
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _deliver(self, delivery: Delivery, zone: ZoneInfo) -> None:
         try:
-            mail = await self._resolve(delivery)
+            mail = await self._resolve(delivery, zone)
         except (Gone, NotFound):
             await self._settle(delivery, DeliveryState.DROPPED)
             return
@@ -95,6 +99,10 @@ class Sender:
         crash("mail.before_data")
         try:
             await self._send(delivery, mail)
+        except FateUnknown as error:
+            log.error("mail.fate_unknown", delivery_id=str(delivery.id), kind=delivery.kind, exc_info=error)
+            await self._doubt(delivery)
+            return
         except (aiosmtplib.SMTPException, OSError) as error:
             log.warning("mail.failed", delivery_id=str(delivery.id), kind=delivery.kind, exc_info=error)
             await self._fail(delivery)
@@ -102,7 +110,7 @@ class Sender:
         crash("mail.after_data")
         await self._settle(delivery, DeliveryState.SENT)
 
-    async def _resolve(self, delivery: Delivery) -> EmailMessage:
+    async def _resolve(self, delivery: Delivery, zone: ZoneInfo) -> EmailMessage:
         """Ask identity for the address now; it is used and forgotten."""
         if delivery.kind is Kind.LINK:
             contact = await self._internal.get("identity", f"links/{delivery.link_id}", tenant_id=delivery.tenant_id)
@@ -115,6 +123,7 @@ class Sender:
         return compose(
             delivery.kind,
             language=contact["language"],
+            zone=zone,
             about=delivery.about,
             url=url,
             delivery_id=delivery.id,
@@ -131,32 +140,25 @@ class Sender:
         return f"{self._settings.suite.public_url}/api/notify/v1/unsubscriptions?token={token}"
 
     async def _mark_sending(self, delivery: Delivery) -> bool:
-        """Note that the server may have the mail from now on; False when the delivery is gone or was dropped."""
+        """Note that the server may have the mail from now on; False when it is gone, dropped, or no longer wanted."""
         marked = update(Delivery).where(Delivery.id == delivery.id, Delivery.state == DeliveryState.WAITING)
         values = {
-            "state": DeliveryState.SENDING,
+            "state": _unless_refused(delivery.kind, DeliveryState.SENDING),
             "attempts": Delivery.attempts + 1,
             "claimed_until": func.now() + CLAIM,
         }
         async with self._database.transaction(delivery.tenant_id) as session:
-            row = await session.execute(marked.values(values).returning(Delivery.attempts))
-            delivery.attempts = row.scalar() or 0
-        return delivery.attempts > 0
+            found = await session.execute(marked.values(values).returning(Delivery.state, Delivery.attempts))
+            row = found.one_or_none()
+        if row is None or row.state is not DeliveryState.SENDING:
+            return False
+        delivery.attempts = row.attempts
+        return True
 
     async def _send(self, delivery: Delivery, mail: EmailMessage) -> None:
-        settings = self._settings
-        if settings.smtp_host is not None:
-            password = settings.smtp_password
-            await aiosmtplib.send(
-                mail,
-                hostname=settings.smtp_host,
-                port=settings.smtp_port,
-                username=settings.smtp_user,
-                password=password.get_secret_value() if password else None,
-                start_tls=settings.smtp_starttls,
-                timeout=15,
-            )
-        if settings.outbox_page:
+        if self._settings.smtp_host is not None:
+            await submit(mail, self._settings)
+        if self._settings.outbox_page:
             text = mail.get_body(("plain",))
             shown = text.get_content() if text is not None else ""
             OUTBOX.add(ShownMail(delivery.account_id, utc_now(), mail["To"], mail["Subject"], shown))
@@ -173,9 +175,17 @@ class Sender:
             return
         wait = timedelta(seconds=2 if is_last_mail else min(30 * 2**delivery.attempts, 6 * 3600))
         again = update(Delivery).where(Delivery.id == delivery.id, Delivery.state == DeliveryState.SENDING)
-        values = {"state": DeliveryState.WAITING, "due_at": func.now() + wait, "claimed_until": None}
+        state = _unless_refused(delivery.kind, DeliveryState.WAITING)
+        values = {"state": state, "due_at": func.now() + wait, "claimed_until": None}
         async with self._database.transaction(delivery.tenant_id) as session:
             await session.execute(again.values(values))
+
+    async def _doubt(self, delivery: Delivery) -> None:
+        """The server may have the mail: as after a crash, only security kinds go again."""
+        if rule_of(delivery.kind).resends:
+            await self._fail(delivery)
+        else:
+            await self._settle(delivery, DeliveryState.UNKNOWN)
 
     async def _settle(self, delivery: Delivery, state: DeliveryState) -> None:
         async with self._database.transaction(delivery.tenant_id) as session:
@@ -207,6 +217,28 @@ class Sender:
         if lost:
             log.error("mail.fate_unknown", count=len(lost))
         return len(lost)
+
+
+def _unless_refused(kind: Kind, state: DeliveryState) -> Any:
+    """Return `state`, or DROPPED once the person has switched the kind off or withdrawn the consent that it needs.
+
+    Asked by the statement that lets a mail out: a refusal finds only what waits, not what is on its way and comes back.
+    """
+    rule = rule_of(kind)
+    if rule.mandatory:
+        return state
+    refusals: list[ColumnElement[bool]] = [
+        exists().where(
+            Preference.account_id == Delivery.account_id,
+            Preference.kind == kind,
+            Preference.channel == Channel.EMAIL,
+            Preference.mode == Mode.OFF,
+        )
+    ]
+    if rule.consent:
+        refusals.append(~exists().where(Recipient.account_id == Delivery.account_id, Recipient.has_consented))
+    names = Delivery.state.type
+    return case((or_(*refusals), literal(DeliveryState.DROPPED, names)), else_=literal(state, names))
 
 
 async def _count(session: AsyncSession, delivery: Delivery) -> None:

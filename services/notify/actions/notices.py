@@ -18,17 +18,24 @@ from shared.db import fetch, tenant_of, uuid7, wake_after_commit
 
 BATCH = 1000
 # Everything about one event in one statement: who may be told, who wants it on which channel, and their rows.
+# The guard of these tables refuses the whole statement for the sake of one row, so whoever is erased is left out here:
+# a legal hold keeps their rows. First everybody's lock, the one that the guard takes, then the look: an erasure has
+# committed its tombstone by then, or waits for this transaction. Who is asked one by one only if anybody is gone at all.
+# An event that is about one person is left to the guard ($13): the inbox notes that it was discarded.
 _TELL = """
-WITH told AS MATERIALIZED (
-    SELECT who.id, who.account_id, known.has_consented
-    FROM unnest($2::uuid[], $3::uuid[]) AS who (id, account_id) LEFT JOIN recipients AS known USING (account_id)
-    WHERE known.account_id IS NOT NULL OR $8
+WITH who AS MATERIALIZED (
+    SELECT id, account_id, pg_advisory_xact_lock_shared(subject_lock($1::uuid, account_id))
+    FROM unnest($2::uuid[], $3::uuid[]) AS one (id, account_id)
+), told AS MATERIALIZED (
+    SELECT who.id, who.account_id, known.has_consented FROM who LEFT JOIN recipients AS known USING (account_id)
+    WHERE (known.account_id IS NOT NULL OR $8)
+        AND NOT ($13 AND (SELECT are_tombstoned($1, array_agg(account_id)) FROM who) AND is_tombstoned($1, account_id))
 ), off AS MATERIALIZED (
     SELECT account_id, channel FROM preferences
     WHERE account_id = ANY($3) AND kind = $5::text AND mode = 'off' AND NOT $9
 ), noticed AS (
     INSERT INTO notices (id, tenant_id, account_id, event_id, kind, about)
-    SELECT id, $1::uuid, account_id, $4::uuid, $5, $6::jsonb FROM told
+    SELECT id, $1, account_id, $4::uuid, $5, $6::jsonb FROM told
     WHERE $10 AND NOT EXISTS (SELECT FROM off WHERE off.account_id = told.account_id AND channel = 'in_app')
     ON CONFLICT DO NOTHING
 ), mailed AS (
@@ -53,7 +60,7 @@ async def tell(
     """Notify accounts of the event being handled, on the channels that each of them wants.
 
     Set-based, at most once per (event, kind, account, channel) whatever the bus repeats. Accounts that are not
-    (or no longer) recipients are left out: nobody is told who may not be.
+    (or no longer) recipients are left out: nobody is told who may not be, and nobody goes untold because of another.
     """
     wanted = sorted({account for account in accounts if account is not None})
     message, rule = handling.get(), rule_of(kind)
@@ -76,14 +83,16 @@ async def tell(
             rule.in_app,
             rule.email,
             rule.consent,
+            len(wanted) > 1,
         )
         if mails:
             wake_after_commit(session, "send_mails")
 
 
 async def recipients_with(session: AsyncSession, *roles: str) -> list[UUID]:
-    """Return the accounts that have one of the roles."""
-    rows = await fetch(session, "SELECT account_id FROM recipients WHERE roles && $1::text[]", list(roles))
+    """Return the accounts that have one of the roles and are not erased (a legal hold keeps their rows)."""
+    query = "SELECT account_id FROM recipients WHERE roles && $1::text[] AND NOT is_tombstoned(tenant_id, account_id)"
+    rows = await fetch(session, query, list(roles))
     return [row["account_id"] for row in rows]
 
 
@@ -155,8 +164,11 @@ async def set_preference(session: AsyncSession, account_id: UUID, kind: Kind, ch
     keys = ["account_id", "kind", "channel"]
     await session.execute(statement.on_conflict_do_update(index_elements=keys, set_={"mode": mode}))
     if mode is Mode.OFF and channel is Channel.EMAIL:
-        # Effective at once, also for what is waiting to be sent.
-        waiting = update(Delivery).where(
-            Delivery.account_id == account_id, Delivery.kind == kind, Delivery.state == DeliveryState.WAITING
-        )
-        await session.execute(waiting.values(state=DeliveryState.DROPPED))
+        await drop_waiting(session, account_id, [kind])
+
+
+async def drop_waiting(session: AsyncSession, account_id: UUID, kinds: Iterable[Kind]) -> None:
+    """Drop the person's mails of these kinds that have not left: a refusal is effective at once."""
+    waiting = update(Delivery).where(Delivery.account_id == account_id, Delivery.kind.in_(list(kinds)))
+    waiting = waiting.where(Delivery.state == DeliveryState.WAITING)
+    await session.execute(waiting.values(state=DeliveryState.DROPPED))

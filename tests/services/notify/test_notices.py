@@ -4,79 +4,30 @@ import re
 from datetime import date
 from pathlib import Path
 from typing import Any
-from uuid import UUID
-
-import pytest
+from zoneinfo import ZoneInfo
 
 from services.notify import consumers as reactions
 from services.notify import unsubscribe
-from services.notify.app import create_service
 from services.notify.kinds import Kind, rule_of
 from services.notify.mails import compose, words
 from services.notify.outbox import OUTBOX, ShownMail
 from services.notify.sending import Sender
-from services.notify.settings import Settings
 from shared.db import utc_now, uuid7
 from shared.events.billing import InvoiceIssued
-from shared.events.feed import CommentAdded, MemberMentioned, PostPublished
+from shared.events.feed import CommentAdded
 from shared.events.helpdesk import TicketOpened, TicketReplied
 from shared.events.identity import (
     AccountDeactivated,
-    AccountRegistered,
     AccountRolesChanged,
     DeactivationReason,
-    Language,
     LinkIssued,
     LinkPurpose,
     Role,
     SecurityAlerted,
     SecurityKind,
 )
-from shared.events.privacy import ConsentChanged, ConsentPurpose, PolicyPublished
-from tests.support.testing import Person, ServiceUnderTest
-
-
-@pytest.fixture(scope="session")
-async def notify(start: Any) -> ServiceUnderTest:
-    under_test: ServiceUnderTest = await start("notify", create_service, Settings, outbox_page=True)
-    return under_test
-
-
-class Cast:
-    """Ada and Ben are members, Maud runs the space; all of them are known to notify."""
-
-    def __init__(self, notify: ServiceUnderTest, tenant: UUID) -> None:
-        self.notify, self.tenant = notify, tenant
-        self.ada, self.ben = notify.person(tenant), notify.person(tenant)
-        self.maud = notify.person(tenant, Role.MANAGER)
-
-    async def arrive(self) -> None:
-        for person, roles in ((self.ada, [Role.MEMBER]), (self.ben, [Role.MEMBER]), (self.maud, [Role.MANAGER])):
-            await self.notify.receive(
-                AccountRegistered(
-                    tenant_id=self.tenant, account_id=person.account_id, language=Language.FR, roles=roles
-                )
-            )
-
-    async def kinds(self, person: Person) -> list[str]:
-        return [notice["kind"] for notice in (await person.get("/notices")).json()["data"]]
-
-    async def mails(self) -> list[tuple[UUID, str, str]]:
-        rows = await self.notify.rows("SELECT account_id, kind, state FROM deliveries ORDER BY id", self.tenant)
-        return [(row.account_id, row.kind, row.state) for row in rows]
-
-    def mention(self) -> MemberMentioned:
-        return MemberMentioned(
-            tenant_id=self.tenant, post_id=uuid7(), comment_id=None, author_id=self.ben.account_id,
-            mentioned_ids=[self.ada.account_id, self.ben.account_id],
-        )  # fmt: skip
-
-
-@pytest.fixture
-async def cast(notify: ServiceUnderTest) -> Cast:
-    cast = Cast(notify, await notify.tenant())
-    await cast.arrive()
-    return cast
+from shared.events.privacy import PolicyPublished
+from tests.services.notify.conftest import Cast
 
 
 async def test_somebody_mentioned_is_told_once_however_often_the_event_comes(cast: Cast) -> None:
@@ -101,16 +52,13 @@ async def test_what_is_switched_off_is_not_sent_and_what_is_mandatory_cannot_be(
 
 
 async def test_announcements_are_mailed_only_to_who_has_consented(cast: Cast) -> None:
-    consent = ConsentChanged(
-        tenant_id=cast.tenant, account_id=cast.ada.account_id, purpose=ConsentPurpose.COMMUNICATION, given=True
-    )
-    await cast.notify.receive(consent)
-    news = PostPublished(tenant_id=cast.tenant, post_id=uuid7(), author_id=cast.maud.account_id, is_announcement=True)
-    await cast.notify.receive(news)
+    await cast.notify.receive(cast.consent(given=True))
+    await cast.notify.receive(cast.news())
     assert await cast.kinds(cast.ben) == ["announcement"]
     assert await cast.mails() == [(cast.ada.account_id, "announcement", "waiting")]
-    await cast.notify.receive(consent.model_copy(update={"given": False}))
-    await cast.notify.receive(news.model_copy(update={"post_id": uuid7()}))
+    await cast.notify.receive(cast.consent(given=False))
+    assert await cast.mails() == [(cast.ada.account_id, "announcement", "dropped")], "withdrawn while it waits"
+    await cast.notify.receive(cast.news())
     assert len(await cast.mails()) == 1, "withdrawn before the next one"
 
 
@@ -185,7 +133,9 @@ async def test_one_click_unsubscribes_at_once_and_only_by_post(cast: Cast) -> No
 
 def test_every_kind_and_link_has_words_in_both_languages_and_no_variable_is_missing() -> None:
     source = Path(reactions.__file__).read_text()
-    everything = dict.fromkeys(re.findall(r'"(\w+)":', source), "2026-12-01") | {"what": "new_sign_in"}
+    names = re.findall(r'"(\w+)":', source)
+    everything = {name: "2026-12-01T08:00:00+00:00" if name.endswith("_at") else "2026-12-01" for name in names}
+    everything |= {"what": "new_sign_in", "version": "2", "days_left": "7"}
     for language in ("fr", "en"):
         assert words(language).keys() >= {*Kind} - {Kind.LINK}
         assert words(language)["link"].keys() == {*LinkPurpose}
@@ -193,16 +143,20 @@ def test_every_kind_and_link_has_words_in_both_languages_and_no_variable_is_miss
             for purpose in LinkPurpose if kind is Kind.LINK else [None]:
                 about = {**everything, "purpose": purpose}
                 mail = compose(
-                    kind, language=language, about=about, url="https://x.example/y", delivery_id=uuid7(),
+                    kind, language=language, zone=ZoneInfo("Europe/Paris"), about=about, url="https://x.example/y", delivery_id=uuid7(),
                     sender="a@x.example", recipient="b@x.example", unsubscribe_url=None,
                 )  # fmt: skip
                 assert mail["Subject"]
+                text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+                assert re.search(r"\d{4}-\d\d|UTC", text) is None, "people read dates, not ISO 8601"
                 assert "https://x.example/y" in mail.get_body(("html",)).get_content()  # type: ignore[union-attr]
 
 
 def test_a_mail_that_can_be_refused_says_how_in_its_headers() -> None:
     made = {"language": "fr", "about": {"post_id": "x"}, "url": "u", "delivery_id": uuid7(), "sender": "a@x.example"}
-    mail = compose(Kind.MENTION, **made, recipient="b@x.example", unsubscribe_url="https://x.example/stop")
+    mail = compose(
+        Kind.MENTION, **made, zone=ZoneInfo("UTC"), recipient="b@x.example", unsubscribe_url="https://x.example/stop"
+    )
     assert mail["List-Unsubscribe"] == "<https://x.example/stop>"
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert mail["Message-ID"] == f"<{made['delivery_id']}@x.example>"
