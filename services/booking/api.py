@@ -1,11 +1,11 @@
 """HTTP in: places for everybody to see, reservations for their owner and the staff."""
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from services.booking.actions import places, reservations, slots
 from services.booking.actions.labels import label_reservations
@@ -15,6 +15,8 @@ from services.booking.errors import (
     LocationNotFound,
     NotCancellable,
     OutsideOpeningHours,
+    RequesterGone,
+    RequestExpired,
     ReservationNotFound,
     ResourceNotFound,
     SlotTaken,
@@ -23,6 +25,8 @@ from services.booking.errors import (
     UnknownTimeZone,
 )
 from services.booking.schemas import (
+    Day,
+    Instant,
     LocationIn,
     LocationOut,
     OpeningHoursIn,
@@ -138,7 +142,7 @@ async def change_resource(
 @router.get(
     "/resources/{resource_id}/availability", summary="Free slots of a local day", responses=declared(ResourceNotFound)
 )
-async def availability(resource_id: UUID, on: date, _: CurrentCaller, session: Session) -> list[SlotOut]:
+async def availability(resource_id: UUID, on: Day, _: CurrentCaller, session: Session) -> list[SlotOut]:
     resource = await places.get_resource(session, resource_id)
     return [SlotOut.model_validate(slot) for slot in await slots.free_on(session, resource, on, now=utc_now())]
 
@@ -149,12 +153,11 @@ async def availability(resource_id: UUID, on: date, _: CurrentCaller, session: S
     responses=declared(ResourceNotFound, DurationNotAllowed),
 )
 async def preview_price(
-    resource_id: UUID, starts_at: AwareDatetime, ends_at: AwareDatetime, _: CurrentCaller, session: Session
+    resource_id: UUID, starts_at: Instant, ends_at: Instant, _: CurrentCaller, session: Session
 ) -> PriceOut:
     resource = await places.get_resource(session, resource_id)
     slot = slots.Slot(starts_at, ends_at)
-    if not resource.min_minutes <= slot.minutes <= resource.max_minutes:
-        raise DurationNotAllowed(min_minutes=resource.min_minutes, max_minutes=resource.max_minutes)
+    slots.check_length(resource, slot)
     price = slots.price_of(resource, slot)
     return PriceOut(price_minor=price, currency=resource.currency, vat_rate_bp=resource.vat_rate_bp)
 
@@ -170,7 +173,7 @@ async def list_reservations(
     paging: Paging,
     everybody: bool = False,
     resource_id: UUID | None = None,
-    since: AwareDatetime | None = None,
+    since: Instant | None = None,
 ) -> Response:
     if everybody and not caller.is_staff:
         raise RoleRequired
@@ -236,7 +239,7 @@ class DecisionIn(BaseModel, extra="forbid"):
     "/reservations/{reservation_id}/decision",
     dependencies=STAFF,
     summary="Confirm or deny a request",
-    responses=declared(ReservationNotFound, AlreadyDecided, RoleRequired, *MATCH),
+    responses=declared(ReservationNotFound, AlreadyDecided, RequestExpired, RequesterGone, RoleRequired, *MATCH),
 )
 async def decide(
     reservation_id: UUID,
@@ -246,7 +249,9 @@ async def decide(
     response: Response,
     if_match: IfMatch = None,
 ) -> ReservationOut:
-    decided = await reservations.decide(session, caller, reservation_id, approve=body.approve, if_match=if_match)
+    decided = await reservations.decide(
+        session, caller, reservation_id, approve=body.approve, if_match=if_match, now=utc_now()
+    )
     set_etag(response, decided.version)
     return ReservationOut.model_validate(decided)
 

@@ -43,5 +43,13 @@ class AlreadyDecided(Conflict):
     """Somebody has decided on this request already."""
 
 
+class RequestExpired(Conflict):
+    """The requested time has begun without a decision: it can no longer be approved."""
+
+
+class RequesterGone(Conflict):
+    """Whoever asked for this has left: the request can only be denied."""
+
+
 class UnknownTimeZone(Unprocessable):
     """The time zone is no IANA zone (such as Europe/Paris)."""

@@ -126,7 +126,7 @@ class Resource(TenantRow, Base):
 
 
 class Reservation(TenantRow, Base):
-    """A resource for somebody for a time. `blocked` is the half-open time with its buffers; the price is frozen."""
+    """A resource for somebody for a time. `blocked` is the half-open time with its buffers; price and terms are frozen."""
 
     __tablename__ = "reservations"
     __table_args__ = (
@@ -181,5 +181,6 @@ class Reservation(TenantRow, Base):
     decided_by: Mapped[UUID | None] = mapped_column(info=person_ref(erase=Erase.NULL))
     cancelled_for: Mapped[CancelReason | None] = mapped_column(_names(CancelReason), info=not_personal("enum"))
     refund_minor: Mapped[int] = mapped_column(default=0, info=not_personal("amount"))
+    free_until: Mapped[datetime] = mapped_column(info=not_personal("instant of a use without a person"))
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"), info=not_personal("instant"))
     version: Mapped[int] = mapped_column(default=1, info=not_personal("version"))

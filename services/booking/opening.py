@@ -1,8 +1,8 @@
-"""Opening hours: when a location is open, in its own local time."""
+"""Opening hours: when a location is open, in its own local time, and where in it slots may start."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -11,30 +11,64 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.booking.models import Closure, Location, OpeningPeriod
 
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A time without interruption, in UTC. Slots start in it before `starts_until` and end by `closes`."""
+
+    opens: datetime
+    starts_until: datetime
+    closes: datetime
+
+    def holds(self, starts_at: datetime, ends_at: datetime) -> bool:
+        return self.opens <= starts_at < self.starts_until and ends_at <= self.closes
+
+    def starts(self, step: timedelta) -> Iterator[datetime]:
+        """Yield where a slot may start, in order: what is offered and what is accepted both ask here.
+
+        The steps are elapsed time, so that a clock change neither invents an hour nor hides one.
+        """
+        at = self.opens
+        while at < self.starts_until:
+            yield at
+            at += step
+
 
 @dataclass(frozen=True, slots=True)
 class OpeningHours:
-    """A location's week and closed days. Without any period it never closes."""
+    """A location's week and closed days. Without any period it closes on its closed days only."""
 
     zone: ZoneInfo
     periods: Sequence[tuple[int, time, time]]
     closed_on: frozenset[date]
 
-    def is_open(self, starts_at: datetime, ends_at: datetime) -> bool:
-        """Whether the whole time lies in one opening."""
-        first_day = starts_at.astimezone(self.zone).date()
-        return any(opens <= starts_at and ends_at <= closes for opens, closes in self.on(first_day))
+    def day_of(self, at: datetime) -> date:
+        """Return the local day of an instant."""
+        return at.astimezone(self.zone).date()
 
-    def on(self, day: date) -> Iterator[tuple[datetime, datetime]]:
-        """Yield the day's openings as instants; local times follow the clock changes."""
+    def midnight(self, day: date) -> datetime:
+        """Return the instant at which a local day begins."""
+        return self._instant(day, time())
+
+    def on(self, day: date) -> Iterator[Opening]:
+        """Yield the openings in which something may start on a local day."""
         if day in self.closed_on:
             return
+        # What opens today closes today, even where a clock change skips the hour before midnight.
+        day_ends = self.midnight(day + timedelta(days=1))
         if not self.periods:
-            midnight = datetime.combine(day, time(), self.zone)
-            yield midnight, midnight + timedelta(days=31)
+            closed = min((one for one in self.closed_on if one > day), default=None)
+            yield Opening(self.midnight(day), day_ends, NEVER if closed is None else self.midnight(closed))
         for weekday, opens, closes in self.periods:
             if weekday == day.weekday():
-                yield datetime.combine(day, opens, self.zone), datetime.combine(day, closes, self.zone)
+                closes_at = min(self._instant(day, closes), day_ends)
+                yield Opening(self._instant(day, opens), closes_at, closes_at)
+
+    def _instant(self, day: date, local: time) -> datetime:
+        """A time that the clock skips counts with the offset before it, a repeated one is the first (RFC 5545, 3.3.5)."""
+        return datetime.combine(day, local, self.zone).astimezone(UTC)
 
 
 async def get_opening_hours(session: AsyncSession, location_id: UUID) -> OpeningHours:

@@ -1,16 +1,33 @@
 """What booking accepts and returns. Prices are integer minor units, VAT included; instants are UTC."""
 
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
 
 from services.booking.models import ResourceKind, State
 from shared.events.booking import CancelReason
 from shared.http import In, Out
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+# For an hour, in minor units: what the longest reservation costs at this price still fits the column (four bytes).
+LONGEST_MINUTES = 31 * 24 * 60
+HIGHEST_PRICE = 2_500_000
+
+
+def _in_utc(at: datetime) -> datetime:
+    return at.astimezone(UTC)
+
+
+# Calendars end: within these bounds every zone, offset and limit of a resource can be added without leaving them. What
+# is said with an offset is taken as the instant that it is.
+Day = Annotated[date, Field(ge=date(1970, 1, 1), le=date(2200, 1, 1))]
+Instant = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC)),
+    AfterValidator(_in_utc),
+]
 
 
 class LocationIn(In):
@@ -39,8 +56,11 @@ class PeriodIn(In):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.opens >= self.closes or self.opens.tzinfo or self.closes.tzinfo:
+        # The zones first: a time with one cannot be compared with a time without.
+        if self.opens.tzinfo or self.closes.tzinfo or self.opens >= self.closes:
             raise ValueError("opens before closes, both local times")
+        if self.opens.second or self.opens.microsecond:
+            raise ValueError("opens at a whole minute: slots start there")
         return self
 
 
@@ -61,12 +81,12 @@ class ResourceIn(In):
     kind: ResourceKind
     capacity: int = Field(1, ge=1, le=10_000)
     units: int = Field(1, ge=1, le=1000)
-    hourly_price_minor: int = Field(ge=0, le=10_000_000)
+    hourly_price_minor: int = Field(ge=0, le=HIGHEST_PRICE)
     currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] = "EUR"
     vat_rate_bp: int = Field(2000, ge=0, le=10_000, description="basis points: 2000 = 20 %")
     buffer_minutes: int = Field(0, ge=0, le=24 * 60)
     min_minutes: int = Field(30, ge=5, le=24 * 60)
-    max_minutes: int = Field(480, ge=5, le=31 * 24 * 60)
+    max_minutes: int = Field(480, ge=5, le=LONGEST_MINUTES)
     step_minutes: int = Field(30, ge=5, le=24 * 60)
     ahead_days: int = Field(365, ge=1, le=1000)
     free_cancellation_hours: int = Field(24, ge=0, le=10_000)
@@ -76,12 +96,14 @@ class ResourceIn(In):
     def _limits(self) -> Self:
         if self.min_minutes > self.max_minutes:
             raise ValueError("min_minutes exceeds max_minutes")
+        if self.max_minutes // self.step_minutes * self.step_minutes < self.min_minutes:
+            raise ValueError("no whole step lies between min_minutes and max_minutes")
         return self
 
 
 class ResourcePatch(In):
     name: Name | None = None
-    hourly_price_minor: int | None = Field(None, ge=0, le=10_000_000)
+    hourly_price_minor: int | None = Field(None, ge=0, le=HIGHEST_PRICE)
     needs_approval: bool | None = None
     free_cancellation_hours: int | None = Field(None, ge=0, le=10_000)
 
@@ -129,8 +151,8 @@ class ReservationIn(In):
     )
 
     resource_id: UUID
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime
+    starts_at: Instant
+    ends_at: Instant
     note: Annotated[str, StringConstraints(max_length=1000)] | None = None
 
     @model_validator(mode="after")
@@ -153,4 +175,5 @@ class ReservationOut(Out):
     vat_rate_bp: int
     cancelled_for: CancelReason | None
     refund_minor: int
+    free_until: datetime = Field(description="until then the member can cancel free of charge")
     created_at: datetime

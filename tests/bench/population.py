@@ -42,10 +42,10 @@ INSERT INTO resources (id, tenant_id, location_id, name, kind, capacity, units, 
  SELECT pg_temp.thing(3, n), $T, pg_temp.thing(2, 1), 'Desk ' || n, 'desk', 1, 1, 400, 'EUR', 2000, 0, 30, 480, 30,
  365, 24, false, 1 FROM generate_series(1, 100) n;
 INSERT INTO reservations (id, tenant_id, resource_id, unit_no, account_id, starts_at, ends_at, blocked, state, note,
- price_minor, currency, vat_rate_bp, order_id, refund_minor, version)
+ price_minor, currency, vat_rate_bp, order_id, free_until, refund_minor, version)
  SELECT pg_temp.thing(4, n), $T, pg_temp.thing(3, n % 100 + 1), 1, $WHO, at, at + interval '1 hour',
  tstzrange(at, at + interval '1 hour'), CASE WHEN at > now() THEN 'confirmed' ELSE 'completed' END,
- CASE WHEN n % 3 = 0 THEN 'near the window, please' END, 400, 'EUR', 2000, pg_temp.thing(5, n), 0, 1
+ CASE WHEN n % 3 = 0 THEN 'near the window, please' END, 400, 'EUR', 2000, pg_temp.thing(5, n), at - interval '1 day', 0, 1
  FROM generate_series(1, 10 * $N) n,
  LATERAL (SELECT date_trunc('hour', now()) + ((n - 98 * $N / 10) / 100) * interval '1 hour' AS at) AS slot"""
 WORDS = """INSERT INTO posts (id, thread_id, tenant_id, author_id, body, is_announcement, created_at, version)

@@ -16,8 +16,9 @@ LOCK = "SELECT hourly_price_minor, vat_rate_bp FROM resources WHERE id = $1 FOR 
 # The rows know each other's ids, so that one statement writes all four.
 WRITE = (
     "WITH reservation AS (INSERT INTO reservations (id, tenant_id, resource_id, unit_no, account_id, starts_at,"
-    " ends_at, blocked, state, note, price_minor, currency, vat_rate_bp, order_id, refund_minor, version) VALUES ($1, $2,"
-    " $3, 1, $4, $5, $6, tstzrange($5, $6), 'confirmed', 'needs a projector', $7, 'EUR', $8, $9, 0, 1)),"
+    " ends_at, blocked, state, note, price_minor, currency, vat_rate_bp, order_id, free_until, refund_minor, version)"
+    " VALUES ($1, $2, $3, 1, $4, $5, $6, tstzrange($5, $6), 'confirmed', 'needs a projector', $7, 'EUR', $8, $9,"
+    " $5 - interval '24 hours', 0, 1)),"
     " log AS (INSERT INTO event_log (event_id, tenant_id, type, key, version, time, data, subject_ids)"
     " VALUES ($10, $2, 'booking.reservation.confirmed.v1', $11, 1, $12, $13::jsonb, ARRAY[$4::uuid])"
     " RETURNING position, key), pointer AS (INSERT INTO outbox (position, key) SELECT position, key FROM log)"

@@ -32,6 +32,14 @@ async def get_location(session: AsyncSession, location_id: UUID) -> Location:
     return location
 
 
+async def lock_location(session: AsyncSession, location_id: UUID) -> Location:
+    """Return what `get_location` does; it stays as it is until the transaction ends."""
+    location = await session.get(Location, location_id, with_for_update=True)
+    if location is None:
+        raise LocationNotFound
+    return location
+
+
 async def list_locations(session: AsyncSession) -> Sequence[Location]:
     """Return every location of the tenant by name (a space has a handful)."""
     return (await session.execute(select(Location).order_by(Location.name, Location.id))).scalars().all()
@@ -46,7 +54,7 @@ async def replace_opening_hours(
     if_match: str | None,
 ) -> Location:
     """Set a location's week and closed days as a whole."""
-    location = await get_location(session, location_id)
+    location = await lock_location(session, location_id)
     check_match(if_match, location.version)
     await session.execute(delete(OpeningPeriod).where(OpeningPeriod.location_id == location_id))
     await session.execute(delete(Closure).where(Closure.location_id == location_id))
@@ -73,11 +81,19 @@ async def get_resource(session: AsyncSession, resource_id: UUID) -> Resource:
     return resource
 
 
+async def lock_resource(session: AsyncSession, resource_id: UUID) -> Resource:
+    """Return what `get_resource` does; it stays as it is until the transaction ends."""
+    resource = await session.get(Resource, resource_id, with_for_update=True)
+    if resource is None:
+        raise ResourceNotFound
+    return resource
+
+
 async def change_resource(
     session: AsyncSession, resource_id: UUID, *, changes: dict[str, Any], if_match: str | None
 ) -> Resource:
-    """Change a resource's fields; reservations keep the price that was frozen on them."""
-    resource = await get_resource(session, resource_id)
+    """Change a resource's fields; reservations keep the price and the terms that were frozen on them."""
+    resource = await lock_resource(session, resource_id)
     check_match(if_match, resource.version)
     for name, value in changes.items():
         setattr(resource, name, value)

@@ -1,4 +1,4 @@
-"""The verbs of a reservation: reserve, decide, cancel, complete."""
+"""The verbs of a reservation: reserve, decide, cancel, complete, expire."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -7,11 +7,19 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
-from sqlalchemy import Update, update
+from sqlalchemy import ColumnElement, Update, func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.booking.actions.slots import Slot, blocked_by, check_slot, nearest_free, price_of
-from services.booking.errors import AlreadyDecided, NotCancellable, ReservationNotFound, ResourceNotFound, SlotTaken
+from services.booking.errors import (
+    AlreadyDecided,
+    NotCancellable,
+    RequesterGone,
+    RequestExpired,
+    ReservationNotFound,
+    ResourceNotFound,
+    SlotTaken,
+)
 from services.booking.models import UPCOMING, Reservation, Resource, State
 from services.booking.opening import OpeningHours
 from shared.auth import Caller
@@ -23,7 +31,7 @@ from shared.http import check_match
 # Lock the resource, not its reservations: two new reservations share no row to collide on.
 _LOCK = (
     "SELECT r.id, r.tenant_id, r.location_id, r.units, r.hourly_price_minor, r.currency, r.vat_rate_bp, r.buffer_minutes,"
-    " r.min_minutes, r.max_minutes, r.step_minutes, r.ahead_days, r.needs_approval, l.time_zone,"
+    " r.min_minutes, r.max_minutes, r.step_minutes, r.ahead_days, r.free_cancellation_hours, r.needs_approval, l.time_zone,"
     " ARRAY(SELECT weekday FROM opening_periods p WHERE p.location_id = l.id ORDER BY opens, p.id) AS weekdays,"
     " ARRAY(SELECT opens FROM opening_periods p WHERE p.location_id = l.id ORDER BY opens, p.id) AS opens,"
     " ARRAY(SELECT closes FROM opening_periods p WHERE p.location_id = l.id ORDER BY opens, p.id) AS closes,"
@@ -33,8 +41,8 @@ _LOCK = (
 # Its snapshot is younger than the lock: whoever held it before has committed, and the first free unit is free.
 _TAKE_FREE_UNIT = (
     "INSERT INTO reservations (id, tenant_id, resource_id, account_id, starts_at, ends_at, blocked, state, note,"
-    " price_minor, currency, vat_rate_bp, order_id, refund_minor, version, unit_no)"
-    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 1, u FROM generate_series(1, $14) u"
+    " price_minor, currency, vat_rate_bp, order_id, free_until, refund_minor, version, unit_no)"
+    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 1, u FROM generate_series(1, $15) u"
     " WHERE NOT EXISTS (SELECT FROM reservations r WHERE r.resource_id = $3 AND r.unit_no = u"
     " AND r.state IN ('requested', 'confirmed') AND r.blocked && $7) ORDER BY u LIMIT 1 RETURNING unit_no, created_at"
 )
@@ -43,7 +51,7 @@ _TAKE_FREE_UNIT = (
 async def reserve(
     session: AsyncSession, caller: Caller, *, resource_id: UUID, slot: Slot, note: str | None, now: datetime
 ) -> Reservation:
-    """Reserve a unit of a resource at the price of this moment; confirmed at once unless it needs approval.
+    """Reserve a unit of a resource at the price and on the terms of this moment; confirmed unless it needs approval.
 
     Raises SlotTaken with the nearest free slots, or what `check_slot` raises.
     """
@@ -62,6 +70,7 @@ async def reserve(
         currency=resource.currency,
         vat_rate_bp=resource.vat_rate_bp,
         order_id=uuid7(),
+        free_until=slot.starts_at - timedelta(hours=resource.free_cancellation_hours),
         refund_minor=0,
         version=1,
     )
@@ -103,6 +112,7 @@ async def _take_free_unit(session: AsyncSession, new: Reservation, resource: Res
         new.currency,
         new.vat_rate_bp,
         new.order_id,
+        new.free_until,
         resource.units,
     )
     for row in rows:
@@ -135,10 +145,18 @@ async def _announce(session: AsyncSession, reservation: Reservation) -> None:
 
 async def get_reservation(session: AsyncSession, caller: Caller, reservation_id: UUID) -> Reservation:
     """Return the caller's own reservation, or anybody's for staff. Raises ReservationNotFound."""
-    reservation = await session.get(Reservation, reservation_id)
-    if reservation is None or not (caller.is_staff or reservation.account_id == caller.account_id):
+    return _seen_by(caller, await session.get(Reservation, reservation_id))
+
+
+async def lock_reservation(session: AsyncSession, caller: Caller, reservation_id: UUID) -> Reservation:
+    """Return what `get_reservation` does; its version and state stay until the transaction ends."""
+    return _seen_by(caller, await session.get(Reservation, reservation_id, with_for_update=True))
+
+
+def _seen_by(caller: Caller, found: Reservation | None) -> Reservation:
+    if found is None or not (caller.is_staff or found.account_id == caller.account_id):
         raise ReservationNotFound
-    return reservation
+    return found
 
 
 async def list_reservations(
@@ -164,38 +182,44 @@ async def list_reservations(
 
 
 async def decide(
-    session: AsyncSession, caller: Caller, reservation_id: UUID, *, approve: bool, if_match: str | None
+    session: AsyncSession, caller: Caller, reservation_id: UUID, *, approve: bool, if_match: str | None, now: datetime
 ) -> Reservation:
-    """Confirm or deny a request. Raises AlreadyDecided when somebody was faster."""
-    reservation = await get_reservation(session, caller, reservation_id)
+    """Confirm or deny a request.
+
+    Raises AlreadyDecided when somebody was faster, RequestExpired when it would be confirmed after its start, and
+    RequesterGone when nobody is left to confirm it to.
+    """
+    reservation = await lock_reservation(session, caller, reservation_id)
     check_match(if_match, reservation.version)
-    state = State.CONFIRMED if approve else State.DENIED
-    # Compare and swap: of two managers, one decides.
-    statement = update(Reservation).where(Reservation.id == reservation_id, Reservation.state == State.REQUESTED)
-    changed = statement.values(state=state, decided_by=caller.account_id, version=Reservation.version + 1)
-    decided = (await session.execute(changed.returning(Reservation))).scalar_one_or_none()
-    if decided is None:
+    if reservation.cancelled_for is CancelReason.HOLD_EXPIRED:
+        raise RequestExpired
+    if reservation.state is not State.REQUESTED:
         raise AlreadyDecided
-    await session.refresh(decided)
+    if approve and reservation.starts_at <= now:
+        raise RequestExpired
+    if approve and reservation.account_id is None:
+        raise RequesterGone
+    reservation.state = State.CONFIRMED if approve else State.DENIED
+    reservation.decided_by = caller.account_id
+    reservation.version += 1
+    await session.flush()
     if approve:
-        await _announce(session, decided)
+        await _announce(session, reservation)
     else:
-        await publish_cancelled(session, [decided], CancelReason.DENIED)
-    return decided
+        await publish_cancelled(session, [reservation], CancelReason.DENIED)
+    return reservation
 
 
 async def cancel(
     session: AsyncSession, caller: Caller, reservation_id: UUID, *, if_match: str | None, now: datetime
 ) -> Reservation:
-    """Cancel a reservation: free of charge until the resource's limit, or when staff cancels. Raises NotCancellable."""
-    reservation = await get_reservation(session, caller, reservation_id)
+    """Cancel a reservation: free of charge on the terms it was made on, or when staff cancels. Raises NotCancellable."""
+    reservation = await lock_reservation(session, caller, reservation_id)
     check_match(if_match, reservation.version)
     if reservation.state not in UPCOMING or reservation.ends_at <= now:
         raise NotCancellable
     is_own = reservation.account_id == caller.account_id
-    resource = await session.get_one(Resource, reservation.resource_id)
-    free_until = reservation.starts_at - timedelta(hours=resource.free_cancellation_hours)
-    reservation.refund_minor = reservation.price_minor if now <= free_until or not is_own else 0
+    reservation.refund_minor = reservation.price_minor if now <= reservation.free_until or not is_own else 0
     reservation.state = State.CANCELLED
     reservation.cancelled_for = CancelReason.MEMBER if is_own else CancelReason.MANAGER
     reservation.version += 1
@@ -220,8 +244,15 @@ async def cancel_all_upcoming(
 
 
 def _cancel_unused(reason: CancelReason, *, now: datetime) -> Update:
-    unused = update(Reservation).where(Reservation.state.in_(UPCOMING), Reservation.starts_at > now)
-    return unused.values(
+    # A request is never used before its approval, however late it is.
+    is_unused = (Reservation.state == State.REQUESTED) | (Reservation.starts_at > now)
+    return _cancel(reason, Reservation.state.in_(UPCOMING), is_unused)
+
+
+def _cancel(reason: CancelReason, *which: ColumnElement[bool]) -> Update:
+    """Cancel reservations with full refund, which bills nothing for a request: it has no order yet."""
+    cancelled = update(Reservation).where(*which)
+    return cancelled.values(
         state=State.CANCELLED,
         cancelled_for=reason,
         refund_minor=Reservation.price_minor,
@@ -252,7 +283,16 @@ async def publish_cancelled(session: AsyncSession, cancelled: Sequence[Reservati
 
 
 async def complete_past(session: AsyncSession, *, now: datetime) -> int:
-    """Mark confirmed reservations that are over as completed; return how many."""
-    over = update(Reservation).where(Reservation.state == State.CONFIRMED, Reservation.ends_at <= now)
+    """Mark confirmed reservations that are over, with the buffer after them, as completed; return how many."""
+    over = update(Reservation).where(Reservation.state == State.CONFIRMED, func.upper(Reservation.blocked) <= now)
     done = over.values(state=State.COMPLETED, version=Reservation.version + 1).returning(Reservation.id)
     return len((await session.execute(done)).all())
+
+
+async def expire_requests(session: AsyncSession, *, now: datetime) -> int:
+    """Cancel requests that nobody has decided before their start, and tell who asked; return how many."""
+    reason = CancelReason.HOLD_EXPIRED
+    late = _cancel(reason, Reservation.state == State.REQUESTED, Reservation.starts_at <= now)
+    expired = (await session.execute(late.returning(Reservation))).scalars().all()
+    await publish_cancelled(session, expired, reason)
+    return len(expired)
