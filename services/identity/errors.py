@@ -80,6 +80,10 @@ class AlreadyDeactivating(Conflict):
     """This account is already being deactivated."""
 
 
+class InvitationPending(Conflict):
+    """This invitation was not accepted yet: withdraw it instead."""
+
+
 class NotDeactivating(Conflict):
     """This account is not being deactivated, or it is too late to undo it."""
 

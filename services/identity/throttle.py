@@ -1,6 +1,7 @@
 """Back-off after failures, per device and account, per client address, and per account; nobody is locked out by others.
 
-A pair of account and client address that was let in before is never held up by what others do to the account.
+A pair of account and client address that was let in before is held up by its own failures only, never by what others
+do to the account or from the address: the members of a space share one public address.
 """
 
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ async def check_patience(session: AsyncSession, counters: Counters, *, now: date
     found = {row["digest"]: row for row in await fetch(session, _BLOCKS, digests)}
     pair = found.get(counters.pair)
     if pair is not None and pair["succeeded_at"] is not None:
-        found.pop(counters.account, None)
+        found = {counters.pair: pair}
     _check_wait(max((row["blocked_until"] for row in found.values()), default=now), now=now)
 
 

@@ -49,6 +49,8 @@ class SecurityKind(StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 (an alert, no secret)
     EMAIL_CHANGED = "email_changed"
     REFRESH_TOKEN_REUSED = "refresh_token_reused"  # noqa: S105 (an alert, no secret)
+    RECOVERY_CODE_USED = "recovery_code_used"
+    SECOND_FACTOR_REMOVED = "second_factor_removed"
 
 
 @event("identity.tenant.registered.v1", key="tenant_id")

@@ -67,6 +67,8 @@ async def change_password(
     new_hash = await _acceptable_hash(database, caller.tenant_id, caller.account_id, new_password)
     async with database.transaction(caller.tenant_id) as session:
         account = await session.get_one(Account, caller.account_id, with_for_update=True)
+        # Once more: a reset, or the owner's undo, may have ended this session since the password was confirmed.
+        await check_standing(session, caller)
         await _replace_password(session, account, new_hash, now=now)
         await end_sessions(session, account, keep=caller.session_id, now=now)
         await record(session, account.id, Happening.PASSWORD_CHANGED, origin=origin, now=now)
@@ -96,8 +98,9 @@ async def request_reset(database: Database, slug: str, *, email: str, now: datet
     async with tenant_transaction(database, slug) as session:
         wanted = select(Account).where(Account.email == email, Account.state == AccountState.ACTIVE)
         account = (await session.scalars(wanted)).one_or_none()
-        if account is not None and not await is_flooded(session, email, now=now):
-            await issue_link(session, account.id, LinkPurpose.RESET_PASSWORD, email=email, now=now)
+        purpose = LinkPurpose.RESET_PASSWORD
+        if account is not None and not await is_flooded(session, email, purpose, now=now):
+            await issue_link(session, account.id, purpose, email=email, now=now)
 
 
 async def reset_password(
@@ -115,6 +118,12 @@ async def reset_password(
         await close_links(session, account.id, LinkPurpose.RESET_PASSWORD, now=now)
         await end_sessions(session, account, now=now)
         await record(session, account.id, Happening.PASSWORD_RESET, origin=origin, now=now)
+
+
+async def void_password(session: AsyncSession, account: Account, *, now: datetime) -> None:
+    """Leave the account without a password until it is reset; the void one is among the last, so it is not chosen."""
+    await _remember_password(session, account, now=now)
+    account.password_hash = None
 
 
 async def demand_new_password(session: AsyncSession, account: Account) -> None:
@@ -147,6 +156,13 @@ async def _acceptable_hash(database: Database, tenant_id: UUID, account_id: UUID
 
 
 async def _replace_password(session: AsyncSession, account: Account, new_hash: str, *, now: datetime) -> None:
+    await _remember_password(session, account, now=now)
+    account.password_hash, account.password_changed_at = new_hash, now
+    account.password_demand, account.password_warned_days = None, None
+    await alert(session, account.id, SecurityKind.PASSWORD_CHANGED)
+
+
+async def _remember_password(session: AsyncSession, account: Account, *, now: datetime) -> None:
     if account.password_hash is not None:
         row = PastPassword(
             tenant_id=account.tenant_id, account_id=account.id, password_hash=account.password_hash, replaced_at=now
@@ -156,6 +172,3 @@ async def _replace_password(session: AsyncSession, account: Account, new_hash: s
     mine = PastPassword.account_id == account.id
     kept = select(PastPassword.id).where(mine).order_by(PastPassword.replaced_at.desc()).limit(HISTORY - 1)
     await session.execute(delete(PastPassword).where(mine, PastPassword.id.not_in(kept)))
-    account.password_hash, account.password_changed_at = new_hash, now
-    account.password_demand, account.password_warned_days = None, None
-    await alert(session, account.id, SecurityKind.PASSWORD_CHANGED)

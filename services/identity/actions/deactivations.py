@@ -13,12 +13,21 @@ from services.identity.actions.links import close_links, issue_link
 from services.identity.actions.security_log import record
 from services.identity.actions.sessions import end_sessions
 from services.identity.actions.tenants import get_settings
-from services.identity.errors import AlreadyDeactivating, LastAdministrator, NotDeactivating, UnknownAccount
+from services.identity.errors import (
+    AlreadyDeactivating,
+    InvitationPending,
+    LastAdministrator,
+    NotDeactivating,
+    UnknownAccount,
+)
 from services.identity.models import Account, AccountState, Deactivation, Happening
 from services.identity.origin import Origin
 from shared.bus import publish
 from shared.db import tenant_of
 from shared.events.identity import AccountDeactivated, ContentChoice, DeactivationReason, LinkPurpose, Role
+from shared.privacy.tables import erasures
+from shared.privacy.tombstones import is_erased
+from shared.problems import AccountErased
 
 _LOCK_ADMINS = text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant || 'administrators', 2))")
 
@@ -28,14 +37,15 @@ async def deactivate(
     account_id: UUID,
     *,
     reason: DeactivationReason,
-    content: ContentChoice,
+    content: ContentChoice | None,
     requested_by: UUID | None,
     settle: timedelta,
     now: datetime,
 ) -> Deactivation:
     """Hide the account, end its sessions and mail the case's address; erasure follows the mail and the cooling-off.
 
-    `settle` is how long the mail is waited for. Raises UnknownAccount, AlreadyDeactivating, LastAdministrator.
+    `content` is the tenant's default when None, `settle` how long the mail is waited for.
+    Raises UnknownAccount, InvitationPending, AlreadyDeactivating, LastAdministrator.
     """
     account = await _get_leaving(session, account_id)
     settings = await get_settings(session)
@@ -50,7 +60,7 @@ async def deactivate(
         tenant_id=account.tenant_id,
         case_id=uuid4(),
         reason=reason,
-        content=content,
+        content=content or settings.default_content,
         requested_by=requested_by,
         requested_at=now,
         link_id=link.id,
@@ -66,10 +76,57 @@ async def _get_leaving(session: AsyncSession, account_id: UUID) -> Account:
     account = await session.get(Account, account_id, with_for_update=True)
     if account is None or account.state is AccountState.UNVERIFIED:
         raise UnknownAccount
+    # Nobody knows an invited account but us: there is nothing to erase elsewhere, and undoing would make it a member.
+    if account.state is AccountState.INVITED:
+        raise InvitationPending(remedy="withdraw_the_invitation")
     if account.state is AccountState.DEACTIVATING:
         raise AlreadyDeactivating
     await keep_an_administrator(session, account)
     return account
+
+
+async def order_deactivation(
+    session: AsyncSession, account_id: UUID, *, content: ContentChoice | None, settle: timedelta, now: datetime
+) -> Deactivation:
+    """Deactivate by order of the data protection officer; ordered again, return the deactivation that is under way.
+
+    One that the person or an administrator has begun goes on under its case as the officer's: signing in no longer
+    undoes it. Raises UnknownAccount, InvitationPending, LastAdministrator.
+    """
+    under_way = await _take_over(session, account_id)
+    if under_way is not None:
+        return under_way
+    reason = DeactivationReason.DPO_REQUEST
+    try:
+        return await deactivate(
+            session, account_id, reason=reason, content=content, requested_by=None, settle=settle, now=now
+        )
+    except AlreadyDeactivating:
+        # Begun since we looked, most likely by this order itself, asked again while its first request still ran.
+        under_way = await _take_over(session, account_id)
+        if under_way is None:
+            raise
+        return under_way
+
+
+async def _take_over(session: AsyncSession, account_id: UUID) -> Deactivation | None:
+    deactivation = await session.get(Deactivation, account_id, with_for_update=True)
+    if deactivation is not None and deactivation.commanded_at is None:
+        deactivation.reason = DeactivationReason.DPO_REQUEST
+    return deactivation
+
+
+async def get_case_of_erased(session: AsyncSession, account_id: UUID) -> UUID:
+    """Return the case of an account that is erased here, while the case is not completed.
+
+    From then on nothing leads from the account to its case. Raises AccountErased, or UnknownAccount for nobody's id.
+    """
+    tenant_id = tenant_of(session)
+    mine = select(erasures.c.case_id).where(erasures.c.tenant_id == tenant_id, erasures.c.account_id == account_id)
+    case_id: UUID | None = await session.scalar(mine)
+    if case_id is not None:
+        return case_id
+    raise AccountErased if await is_erased(session, tenant_id, account_id) else UnknownAccount
 
 
 async def get_deactivation(session: AsyncSession, account_id: UUID) -> Deactivation:
@@ -94,6 +151,15 @@ async def undo(session: AsyncSession, account_id: UUID, *, origin: Origin, now: 
     await session.execute(restored.values(state=AccountState.ACTIVE, last_seen_at=now, inactivity_warned_on=None))
     await close_links(session, account_id, LinkPurpose.DEACTIVATION, now=now)
     await record(session, account_id, Happening.DEACTIVATION_UNDONE, origin=origin, now=now)
+
+
+async def undo_by_signing_in(session: AsyncSession, account_id: UUID, *, origin: Origin, now: datetime) -> None:
+    """Bring one's own account back, if it may still come back without an administrator. Raises NotDeactivating."""
+    # Looked at once more, now locked: the officer may have taken it over while the password was checked.
+    deactivation = await session.get(Deactivation, account_id, with_for_update=True)
+    if deactivation is None or not deactivation.can_be_undone_by_signing_in(now):
+        raise NotDeactivating
+    await undo(session, account_id, origin=origin, now=now)
 
 
 async def settle_mail(session: AsyncSession, link_id: UUID, *, now: datetime) -> None:

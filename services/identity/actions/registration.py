@@ -13,7 +13,7 @@ from services.identity.actions.credentials import check_strength
 from services.identity.actions.links import close_links, get_open_link, is_flooded, issue_link
 from services.identity.actions.tenants import get_settings, tenant_transaction
 from services.identity.errors import AlreadyMember, LinkSpent, WrongCredentials
-from services.identity.models import Account, AccountState, Link, Profile
+from services.identity.models import Account, AccountState, Profile
 from services.identity.origin import Origin
 from services.identity.passwords import digest_password, is_password
 from services.identity.secrecy import Secrecy
@@ -47,13 +47,14 @@ async def register(
         check_strength(settings, {Role.MEMBER}, password, own_words=[email])
     password_hash = await digest_password(password)
     async with database.transaction(settings.tenant_id) as session:
-        if await is_flooded(session, email, now=now):
-            return
         known = await find_confirmed(session, email)
+        purpose = _purpose_for(known)
+        if await is_flooded(session, email, purpose, now=now):
+            return
         account = known or await _add_unverified(
             session, email, password_hash=password_hash, language=language or settings.default_language, now=now
         )
-        await issue_link(session, account.id, _purpose_for(account), email=email, now=now)
+        await issue_link(session, account.id, purpose, email=email, now=now)
 
 
 async def verify(database: Database, secrecy: Secrecy, slug: str, *, token: str, password: str, now: datetime) -> None:
@@ -102,8 +103,10 @@ async def invite(
 ) -> Account:
     """Mail an invitation; a second one to the same address replaces the first. Raises AlreadyMember."""
     await lock_email(session, email)
-    account = await find_confirmed(session, email)
-    if account is not None and account.state is not AccountState.INVITED:
+    # Locked, or an acceptance at the same moment would make a member whose roles this replaces unannounced.
+    pending = select(Account).where(Account.email == email, Account.state == AccountState.INVITED).with_for_update()
+    account = (await session.scalars(pending)).one_or_none()
+    if account is None and await find_confirmed(session, email) is not None:
         raise AlreadyMember
     if account is None:
         account = Account(
@@ -129,13 +132,14 @@ async def accept_invitation(
 ) -> None:
     """Open the invited account with the password chosen. Raises LinkSpent, WeakPassword."""
     async with tenant_transaction(database, slug) as session:
-        link, account = await _invited(session, secrecy, token, now=now)
+        account = await _get_invited(session, secrecy, token, now=now)
         settings = await get_settings(session)
         check_strength(settings, account.role_set, password, own_words=[account.email])
     password_hash = await digest_password(password)
     async with database.transaction(settings.tenant_id) as session:
-        link, account = await _invited(session, secrecy, token, now=now)
-        link.used_at = now
+        account = await _get_invited(session, secrecy, token, now=now)
+        # All of them: whoever is invited and also fills in the registration form has several.
+        await close_links(session, account.id, LinkPurpose.INVITATION, now=now)
         account.password_hash, account.password_changed_at = password_hash, now
         await activate(session, account, now=now)
 
@@ -191,14 +195,15 @@ async def _add_unverified(
     return account
 
 
-def _purpose_for(account: Account) -> LinkPurpose:
-    purposes = {
-        AccountState.UNVERIFIED: LinkPurpose.VERIFY_EMAIL,
-        AccountState.INVITED: LinkPurpose.INVITATION,
-    }
-    return purposes.get(account.state, LinkPurpose.ALREADY_REGISTERED)
+def _purpose_for(known: Account | None) -> LinkPurpose:
+    if known is None:
+        return LinkPurpose.VERIFY_EMAIL
+    return LinkPurpose.INVITATION if known.state is AccountState.INVITED else LinkPurpose.ALREADY_REGISTERED
 
 
-async def _invited(session: AsyncSession, secrecy: Secrecy, token: str, *, now: datetime) -> tuple[Link, Account]:
+async def _get_invited(session: AsyncSession, secrecy: Secrecy, token: str, *, now: datetime) -> Account:
     link = await get_open_link(session, secrecy, token, LinkPurpose.INVITATION, now=now)
-    return link, await session.get_one(Account, link.account_id, with_for_update=True)
+    account = await session.get_one(Account, link.account_id, with_for_update=True)
+    if account.state is not AccountState.INVITED:
+        raise LinkSpent
+    return account

@@ -108,10 +108,22 @@ async def list_sessions(session: AsyncSession, account_id: UUID, *, now: datetim
     return (await session.scalars(mine.order_by(SessionRow.last_used_at.desc(), SessionRow.id))).all()
 
 
-async def end_session(session: AsyncSession, account: Account, session_id: UUID, *, now: datetime) -> None:
-    """End one of the account's sessions. Raises UnknownSession."""
+async def end_session(
+    session: AsyncSession, account: Account, session_id: UUID, *, own: UUID, origin: Origin, now: datetime
+) -> None:
+    """End one of the account's sessions; the end of the caller's `own` is a sign-out. Raises UnknownSession."""
     if not await end_sessions(session, account, only=session_id, now=now):
         raise UnknownSession
+    happening = Happening.SIGNED_OUT if session_id == own else Happening.SESSION_REVOKED
+    await record(session, account.id, happening, origin=origin, now=now)
+
+
+async def end_other_sessions(
+    session: AsyncSession, account: Account, *, own: UUID, origin: Origin, now: datetime
+) -> None:
+    """End the account's sessions but the caller's `own`."""
+    if await end_sessions(session, account, keep=own, now=now):
+        await record(session, account.id, Happening.SESSION_REVOKED, origin=origin, now=now)
 
 
 async def end_sessions(

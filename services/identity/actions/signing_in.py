@@ -5,14 +5,15 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import set_committed_value
 
 from services.identity.actions.credentials import find_weaknesses
-from services.identity.actions.deactivations import undo
-from services.identity.actions.second_factor import is_valid_code
+from services.identity.actions.deactivations import undo_by_signing_in
+from services.identity.actions.second_factor import use_code
 from services.identity.actions.security_log import alert, record
 from services.identity.actions.sessions import OpenSession, new_session
 from services.identity.actions.tenants import tenant_transaction
-from services.identity.errors import SecondFactorRequired, WrongCode, WrongCredentials
+from services.identity.errors import NotDeactivating, SecondFactorRequired, WrongCode, WrongCredentials
 from services.identity.models import (
     Account,
     AccountState,
@@ -70,12 +71,14 @@ _CANDIDATE = (
     .outerjoin(Deactivation, Deactivation.account_id == Account.id)
     .outerjoin(Profile, Profile.account_id == Account.id)
 )
-# One round trip for all that a log-in writes. Nothing of it when the password was replaced, or the account left, since
-# it was checked. Returns whether it was let in, and whether this kind of device is among those of earlier log-ins.
+# One round trip for all that a log-in writes. Nothing of it, and no row, when the password was replaced, or the account
+# left, since it was checked. A demand or a change of roles since then holds: the account is what it is now. Returns what
+# tokens say of it, and whether this kind of device is among those of earlier log-ins.
 _LET_IN = """
 WITH seen AS (
- UPDATE accounts SET last_seen_at = $1, inactivity_warned_on = NULL, password_demand = $2, password_hash = $3
- WHERE id = $4 AND password_hash = $5 AND state = 'active' RETURNING id, tenant_id),
+ UPDATE accounts SET last_seen_at = $1, inactivity_warned_on = NULL, password_hash = $3,
+  password_demand = coalesce(accounts.password_demand, $2)
+ WHERE id = $4 AND password_hash = $5 AND state = 'active' RETURNING id, tenant_id, roles, password_demand),
 opened AS (
  INSERT INTO sessions (id, tenant_id, account_id, token_digest, rotated_at, created_at, authenticated_at, last_used_at,
   expires_at, device, address)
@@ -87,8 +90,8 @@ counted AS (
  INSERT INTO attempts (digest, tenant_id, failures, blocked_until, updated_at, succeeded_at)
  SELECT $12, tenant_id, 0, $1, $1, $1 FROM seen ON CONFLICT (digest) DO UPDATE
  SET failures = 0, blocked_until = $1, updated_at = $1, succeeded_at = $1)
-SELECT EXISTS (SELECT FROM seen), (SELECT bool_or(device = $9) FROM security_entries
- WHERE account_id = $4 AND happening = 'signed_in')
+SELECT roles, password_demand, (SELECT bool_or(device = $9) FROM security_entries
+ WHERE account_id = $4 AND happening = 'signed_in') AS is_known_device FROM seen
 """
 
 
@@ -144,7 +147,7 @@ async def _find_refusal(
         return None
     if attempt.code is None:
         return SecondFactorRequired()
-    is_right = await is_valid_code(session, secrecy, account.id, attempt.code, now=attempt.at)
+    is_right = await use_code(session, secrecy, account.id, attempt.code, origin=attempt.origin, now=attempt.at)
     return None if is_right else WrongCode()
 
 
@@ -160,19 +163,25 @@ async def _admit(
     """Raises WrongCredentials when the password was replaced, or the account left, since it was checked."""
     origin, now = attempt.origin, attempt.at
     if candidate.deactivation is not None:
-        await undo(session, account.id, origin=origin, now=now)
+        try:
+            await undo_by_signing_in(session, account.id, origin=origin, now=now)
+        except NotDeactivating as error:
+            raise WrongCredentials from error
     own_words = [account.email, *candidate.names]
     is_weak = find_weaknesses(candidate.settings, account.role_set, attempt.password, own_words=own_words)
-    if is_weak and account.password_demand is None:
-        account.password_demand = PasswordDemand.WEAK
+    demand = PasswordDemand.WEAK if is_weak else None
     new = new_session(session, account.id, origin=origin, now=now)
     row, password_hash = new.row, rehashed or account.password_hash
-    known = (now, account.password_demand, password_hash, account.id, account.password_hash)
+    known = (now, demand, password_hash, account.id, account.password_hash)
     device = (row.id, row.token_digest, row.expires_at, origin.device, origin.address, uuid7(), counters.pair)
-    ((is_in, is_known_device),) = await fetch(session, _LET_IN, *known, *device)
-    if not is_in:
+    let_in = await fetch(session, _LET_IN, *known, *device)
+    if not let_in:
         raise WrongCredentials
-    if is_known_device is False:
+    (seen,) = let_in
+    demand = PasswordDemand(seen["password_demand"]) if seen["password_demand"] else None
+    set_committed_value(account, "roles", seen["roles"])
+    set_committed_value(account, "password_demand", demand)
+    if seen["is_known_device"] is False:
         await alert(session, account.id, SecurityKind.NEW_SIGN_IN)
     return OpenSession(row, account, candidate.settings, new.token)
 

@@ -76,9 +76,11 @@ async def open_tenant(session: AsyncSession, new: NewTenant) -> TenantSettings:
     return settings
 
 
-async def get_settings(session: AsyncSession) -> TenantSettings:
-    """Return the settings of the transaction's tenant."""
-    settings = await session.get(TenantSettings, tenant_of(session))
+async def get_settings(session: AsyncSession, *, for_update: bool = False) -> TenantSettings:
+    """Return the settings of the transaction's tenant. Raises UnknownTenant."""
+    settings = await session.get(
+        TenantSettings, tenant_of(session), with_for_update=for_update or None, populate_existing=for_update
+    )
     if settings is None:
         raise UnknownTenant
     return settings
@@ -104,8 +106,7 @@ async def deactivate_tenant(session: AsyncSession, *, confirmation: str, now: da
 
     `confirmation` is the tenant's slug, typed by the administrator. Raises WrongConfirmation.
     """
-    settings = await get_settings(session)
-    await session.refresh(settings, with_for_update=True)
+    settings = await get_settings(session, for_update=True)
     if confirmation != settings.slug:
         raise WrongConfirmation
     if settings.case_id is not None:

@@ -14,6 +14,7 @@ from services.identity.api.needs import Config, From, Now
 from services.identity.errors import (
     AlreadyDeactivating,
     AlreadyMember,
+    InvitationPending,
     LastAdministrator,
     NotDeactivating,
     UnknownAccount,
@@ -27,7 +28,16 @@ from services.identity.schemas.administration import (
     InvitationIn,
     RolesIn,
 )
-from shared.auth import Caller, CurrentCaller, RecentCaller, RoleRequired, Session, StepUpRequired, requires
+from shared.auth import (
+    Caller,
+    CurrentCaller,
+    RecentCaller,
+    RoleRequired,
+    Session,
+    StepUpRequired,
+    recent_caller,
+    requires,
+)
 from shared.db import utc_now
 from shared.events.identity import DeactivationReason, Role
 from shared.http import IfMatch, Page, Paging, check_match, set_etag
@@ -90,9 +100,12 @@ async def demand_password(account_id: UUID, session: Session) -> None:
     await demand_new_password(session, await accounts.get_account(session, account_id, for_update=True))
 
 
-@router.post("/invitations", status_code=201, dependencies=ADMIN, responses=declared(AlreadyMember))
+@router.post("/invitations", status_code=201, dependencies=ADMIN, responses=declared(AlreadyMember, StepUpRequired))
 async def invite(body: InvitationIn, caller: CurrentCaller, session: Session, now: Now) -> AccountOut:
     """Mail an invitation; repeated, it replaces the former one."""
+    # An invitation gives roles away like PUT /accounts/{id}/roles, which asks for the password.
+    if body.roles - {Role.MEMBER}:
+        await recent_caller(caller)
     settings = await get_settings(session)
     account = await registration.invite(
         session,
@@ -115,7 +128,9 @@ async def withdraw_invitation(account_id: UUID, session: Session) -> None:
 @router.put(
     "/accounts/{account_id}/deactivation",
     status_code=202,
-    responses=declared(UnknownAccount, AlreadyDeactivating, LastAdministrator, StepUpRequired, RoleRequired),
+    responses=declared(
+        UnknownAccount, AlreadyDeactivating, InvitationPending, LastAdministrator, StepUpRequired, RoleRequired
+    ),
 )
 async def deactivate(
     account_id: UUID,
@@ -134,12 +149,11 @@ async def deactivate(
     public_url = settings.suite.public_url
 
     async def make() -> DeactivationOut:
-        content = body.content or (await get_settings(session)).default_content
         made = await deactivations.deactivate(
             session,
             account_id,
             reason=DeactivationReason.OWN_REQUEST if is_own else DeactivationReason.BY_ADMIN,
-            content=content,
+            content=body.content,
             requested_by=caller.account_id,
             settle=timedelta(seconds=settings.settle_seconds),
             now=now,

@@ -12,8 +12,8 @@ from services.identity.actions import accounts, deactivations, directory, links
 from services.identity.actions.tenants import get_settings
 from services.identity.api.needs import PUBLIC, Config, Crypto, Keys, Now
 from services.identity.errors import (
-    AlreadyDeactivating,
     InvalidClient,
+    InvitationPending,
     LastAdministrator,
     ScopeRequired,
     UnknownAccount,
@@ -32,9 +32,9 @@ from services.identity.schemas.administration import (
 from services.identity.schemas.members import LabelOut, LabelsIn, LabelsOut
 from services.identity.tokens import SERVICE_LIFETIME, mint_service_token
 from shared.auth import CallingService, InternalSession, calling_service
-from shared.events.identity import DeactivationReason, Role
+from shared.events.identity import Role
 from shared.http import PAGE_MAX
-from shared.problems import Gone, declared
+from shared.problems import AccountErased, Gone, declared
 
 # What each service's token opens at identity, besides what every service may ask.
 SCOPES = {
@@ -100,28 +100,30 @@ async def read_link(
     return MailableLinkOut(email=link.email, url=url, language=account.language, purpose=link.purpose, extras=extras)
 
 
-@routes.put(
+@routes.post(
     "/accounts/{account_id}/deactivation",
     status_code=202,
     dependencies=[needs_scope("deactivations")],
-    responses=declared(UnknownAccount, AlreadyDeactivating, LastAdministrator),
+    responses=declared(UnknownAccount, InvitationPending, LastAdministrator, AccountErased),
 )
 async def deactivate_for_dpo(
     account_id: UUID, body: DeactivationIn, session: InternalSession, settings: Config, now: Now
 ) -> DeactivationOut:
-    """End an account because the data protection officer granted its request to be forgotten."""
-    made = await deactivations.deactivate(
-        session,
-        account_id,
-        reason=DeactivationReason.DPO_REQUEST,
-        content=body.content or (await get_settings(session)).default_content,
-        requested_by=None,
-        settle=timedelta(seconds=settings.settle_seconds),
-        now=now,
-    )
-    return DeactivationOut.of(
-        made.case_id, settings.suite.public_url, stage=made.stage(now), undo_until=made.undo_until
-    )
+    """End an account because the data protection officer granted its request to be forgotten; may be asked again.
+
+    Body: `{"content": "keep" | "remove"}`, what happens to posts; the tenant's default when left out.
+    Answer (202): `{"case_id", "case_url", "stage", "undo_until"}`. An account that is on its way out, by this order or
+    another, or erased, answers with the case it has (another's becomes the officer's, with the content it was begun
+    with). 410 once that case is completed, for nothing leads to it any more; 404 for an account that was never here;
+    409 `last_administrator`, or `invitation_pending` for one who has not joined.
+    """
+    public_url = settings.suite.public_url
+    settle = timedelta(seconds=settings.settle_seconds)
+    try:
+        made = await deactivations.order_deactivation(session, account_id, content=body.content, settle=settle, now=now)
+    except UnknownAccount:
+        return DeactivationOut.commanded(await deactivations.get_case_of_erased(session, account_id), public_url)
+    return DeactivationOut.of(made.case_id, public_url, stage=made.stage(now), undo_until=made.undo_until)
 
 
 @routes.post("/labels")

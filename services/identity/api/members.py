@@ -54,7 +54,7 @@ async def put_picture(
     picture: UploadFile, caller: CurrentCaller, response: Response, database: Store, files: FileStore
 ) -> ProfileOut:
     """Show a JPEG, PNG or WebP picture, cut square and redrawn without its metadata."""
-    drawn = await pictures.redraw(await picture.read())
+    drawn = await pictures.redraw(picture.file)
     key = profiles.new_picture_key(caller.tenant_id)
     # The file is there before the row that names it; without the row it must not stay.
     await files.put(key, drawn)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from services.identity import totp
 from services.identity.actions import credentials, emails, second_factor, sessions, step_up
 from services.identity.actions.accounts import get_account
+from services.identity.actions.credentials import is_restricted
 from services.identity.actions.security_log import list_entries
 from services.identity.actions.tenants import get_settings
 from services.identity.api.needs import Crypto, From, Keys, Now, Store
@@ -15,6 +16,7 @@ from services.identity.errors import (
     NoSecondFactor,
     SecondFactorPresent,
     SecondFactorRequired,
+    SessionEnded,
     TooManyAttempts,
     UnknownSession,
     WeakPassword,
@@ -61,32 +63,36 @@ async def list_sessions(caller: AnyCaller, session: AnySession, now: Now) -> Ses
 
 
 @router.delete("/sessions/{session_id}", status_code=204, responses=declared(UnknownSession))
-async def end_session(session_id: UUID, caller: AnyCaller, session: AnySession, now: Now) -> None:
+async def end_session(session_id: UUID, caller: AnyCaller, session: AnySession, origin: From, now: Now) -> None:
     """Sign out one device, here and in every service."""
     account = await get_account(session, caller.account_id)
-    await sessions.end_session(session, account, session_id, now=now)
+    await sessions.end_session(session, account, session_id, own=caller.session_id, origin=origin, now=now)
 
 
 @router.delete("/sessions", status_code=204)
-async def end_other_sessions(caller: AnyCaller, session: AnySession, now: Now) -> None:
+async def end_other_sessions(caller: AnyCaller, session: AnySession, origin: From, now: Now) -> None:
     """Sign out every device but this one."""
     account = await get_account(session, caller.account_id)
-    await sessions.end_sessions(session, account, keep=caller.session_id, now=now)
+    await sessions.end_other_sessions(session, account, own=caller.session_id, origin=origin, now=now)
 
 
 @router.put(
     "/sessions/current/confirmation",
-    responses=declared(WrongPassword, SecondFactorRequired, WrongCode, TooManyAttempts),
+    responses=declared(WrongPassword, SecondFactorRequired, WrongCode, SessionEnded, TooManyAttempts),
 )
 async def confirm_session(
     body: ConfirmationIn, caller: CurrentCaller, database: Store, secrecy: Crypto, keys: Keys, origin: From, now: Now
 ) -> SteppedUpOut:
-    """Give the password again; the new access token opens what asks for that, for five minutes."""
-    row = await step_up.confirm_session(
+    """Give the password again; the new access token opens what asks for that, for five minutes.
+
+    Where another password is demanded or due, it opens nothing but the way to choose one.
+    """
+    confirmed = await step_up.confirm_session(
         database, secrecy, caller, password=body.password, code=body.code, origin=origin, now=now
     )
     key = await keys.live_key()
-    token = mint_access_token(key, row, roles=set(caller.roles), is_restricted=False, now=now)
+    account, restricted = confirmed.account, is_restricted(confirmed.account, confirmed.settings, now=now)
+    token = mint_access_token(key, confirmed.session, roles=account.role_set, is_restricted=restricted, now=now)
     return SteppedUpOut(access_token=token, expires_in=int(ACCESS_LIFETIME.total_seconds()))
 
 
@@ -106,7 +112,7 @@ async def change_password(
     )
 
 
-@router.post("/email-changes", status_code=202, responses=declared(StepUpRequired))
+@router.post("/email-changes", status_code=202, responses=declared(StepUpRequired, TooManyAttempts))
 async def request_email_change(
     body: EmailChangeIn, caller: RecentCaller, session: Session, origin: From, now: Now
 ) -> AcceptedOut:

@@ -84,7 +84,8 @@ async def change_tenant(
     body: TenantChangeIn, session: Session, response: Response, if_match: IfMatch = None
 ) -> TenantOut:
     """Replace the space's settings and policies."""
-    settings = await tenants.get_settings(session)
+    # Locked before it is compared: of two who have read the same version, the second is told.
+    settings = await tenants.get_settings(session, for_update=True)
     check_match(if_match, settings.version)
     changes = body.model_dump()
     changes["password_rules"] = body.model_dump(mode="json")["password_rules"]

@@ -8,13 +8,15 @@ from uuid import UUID
 import httpx
 
 from shared.events.identity import LinkIssued, LinkPurpose
-from tests.support.testing import Person, ServiceUnderTest
+from tests.support.testing import Person, ServiceUnderTest, wait_for
 
 OPERATOR = "operator-secret-of-the-tests"
 PASSWORD = "Violet-Rhubarb-42!"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile/15E148 Safari/604.1"
 SERVICES = ("notify", "billing", "booking", "privacy")
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @dataclass
@@ -44,6 +46,16 @@ class Space:
     async def signed_in(self, email: str, password: str = PASSWORD, **more: Any) -> Person:
         answer = await self.sign_in(email, password, **more)
         assert answer.status_code == 201, answer.text
+        return self.person(answer.json())
+
+    async def signed_in_an_hour_ago(self, email: str) -> Person:
+        """Sign in, let more time pass than a step-up lasts, and refresh."""
+        tokens = (await self.sign_in(email)).json()
+        await self.rows(
+            "UPDATE sessions SET authenticated_at = authenticated_at - interval '1 hour' WHERE id = :id RETURNING 1",
+            id=tokens["session_id"],
+        )
+        answer = await self.public.post("/tokens", json={"refresh_token": tokens["refresh_token"]})
         return self.person(answer.json())
 
     def person(self, tokens: dict[str, Any]) -> Person:
@@ -81,6 +93,15 @@ class Space:
         assert answer.status_code == 200, answer.text
         labels: dict[str, Any] = answer.json()["labels"]
         return labels
+
+    async def blocked(self, count: int) -> None:
+        """Wait until this many of identity's transactions wait for a lock."""
+
+        async def are_waiting() -> bool:
+            ((waiting,),) = await self.rows(_WAITING)
+            return bool(waiting >= count)
+
+        await wait_for(are_waiting, seconds=30, what=f"{count} waiting transactions")
 
     async def rows(self, query: str, **parameters: Any) -> list[Any]:
         return await self.identity.rows(query, self.tenant_id, **parameters)

@@ -1,5 +1,6 @@
 """Administration of accounts and of the space, and what other services ask."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -59,6 +60,36 @@ async def test_settings_change_by_administrators_with_the_version_they_read(
     assert (await agnes.put("/tenant", body, etag=read.headers["ETag"])).status_code == 412
     (event,) = await space.identity.published(TenantChanged, space.tenant_id)
     assert event.time_zone == "Europe/Brussels"
+
+
+async def test_of_two_changes_made_at_once_the_second_is_told(space: Space, agnes: Person) -> None:
+    read = await agnes.get("/tenant")
+    settings = {name: value for name, value in read.json().items() if name not in ("tenant_id", "slug", "version")}
+    zones = ("Europe/Brussels", "Europe/Lisbon")
+    async with space.identity.database.transaction(space.tenant_id) as session:
+        await session.execute(text("SELECT 1 FROM tenant_settings FOR UPDATE"))
+        changing = [
+            asyncio.create_task(agnes.put("/tenant", {**settings, "time_zone": zone}, etag=read.headers["ETag"]))
+            for zone in zones
+        ]
+        await space.blocked(2)
+
+    answers = await asyncio.gather(*changing)
+
+    assert sorted(answer.status_code for answer in answers) == [200, 412]
+    (kept,) = [zone for zone, answer in zip(zones, answers, strict=True) if answer.status_code == 200]
+    assert (await agnes.get("/tenant")).json()["time_zone"] == kept
+    assert [event.time_zone for event in await space.identity.published(TenantChanged, space.tenant_id)] == [kept]
+
+
+async def test_an_invitation_to_more_than_membership_asks_for_the_password_again(space: Space) -> None:
+    stale = await space.signed_in_an_hour_ago(space.admin_email)
+
+    for roles in (["admin"], ["member", "manager"], ["dpo"]):
+        refused = await stale.post("/invitations", {"email": "eve@example.com", "roles": roles})
+        assert (refused.status_code, refused.json()["code"]) == (403, "step_up_required")
+    assert not await space.rows("SELECT 1 FROM accounts WHERE email = 'eve@example.com'")
+    assert (await stale.post("/invitations", {"email": "ines@example.com"})).status_code == 201
 
 
 async def test_roles_are_given_and_taken_by_administrators(space: Space, agnes: Person, ada: Person) -> None:

@@ -188,17 +188,19 @@ async def test_who_may_end_an_account(space: Space, agnes: Person, ada: Person, 
     assert (replayed.json()["case_id"], replayed.json()["stage"]) == (first.json()["case_id"], "commanded")
 
 
-async def test_the_data_protection_officer_has_an_account_ended_through_privacy(space: Space, ada: Person) -> None:
-    path, parameters = f"/accounts/{ada.account_id}/deactivation", {"tenant_id": str(space.tenant_id)}
+async def test_an_invitation_is_withdrawn_not_deactivated(space: Space, agnes: Person) -> None:
+    body = {"email": "ines@example.com", "roles": ["admin", "member"]}
+    invited = (await agnes.post("/invitations", body)).json()
 
-    refused = await space.services["booking"].put(path, json={}, params=parameters)
-    assert refused.json()["code"] == "scope_required"
-    ended = await space.services["privacy"].put(path, json={"content": "remove"}, params=parameters)
+    refused = await end(agnes, invited["id"])
 
-    assert ended.status_code == 202, ended.text
-    (event,) = await commanded(space)
-    assert (event.account_id, event.reason) == (ada.account_id, DeactivationReason.DPO_REQUEST)
-    assert str(event.case_id) == ended.json()["case_id"]
+    assert (refused.status_code, refused.json()["code"]) == (409, "invitation_pending")
+    assert refused.json()["remedy"] == "withdraw_the_invitation"
+    # She may still accept, and whoever withdraws it leaves nothing behind.
+    assert await space.token("ines@example.com", LinkPurpose.INVITATION)
+    assert (await agnes.delete(f"/invitations/{invited['id']}")).status_code == 204
+    assert set((await counts(space, invited["id"])).values()) == {0}
+    assert await commanded(space) == []
 
 
 async def cool_off(agnes: Person, days: int) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import time
 
+from services.identity.actions.registration import activate
+from services.identity.models import Account
+from shared.db import utc_now
 from shared.events.identity import AccountRegistered, LinkPurpose
 from tests.services.identity.door import PASSWORD, Space
 from tests.support.testing import Person
@@ -90,6 +93,15 @@ async def test_nobody_fills_a_strangers_mailbox(space: Space) -> None:
     assert len(await space.rows("SELECT 1 FROM links WHERE email = 'victim@example.com'")) == 5
 
 
+async def test_registrations_by_others_use_up_no_resets(space: Space, ada: Person) -> None:
+    for _ in range(6):
+        await space.at_door("accounts", {"email": "ada@example.com", "password": PASSWORD})
+
+    await space.at_door("password-resets", {"email": "ada@example.com"})
+
+    await space.token("ada@example.com", LinkPurpose.RESET_PASSWORD)
+
+
 async def test_bad_registrations_are_refused_without_repeating_them(space: Space) -> None:
     bad = await space.at_door("accounts", {"email": "not-an-address", "password": PASSWORD})
     assert bad.status_code == 422
@@ -113,6 +125,34 @@ async def test_an_invited_member_chooses_a_password_and_belongs(space: Space, ag
     assert set((await space.sign_in("ines@example.com")).json()["roles"]) == {"member", "manager"}
     again = await agnes.post("/invitations", {"email": "ines@example.com"})
     assert again.json()["code"] == "already_member"
+
+
+async def test_who_is_invited_and_registers_too_becomes_a_member_once(space: Space, agnes: Person) -> None:
+    await agnes.post("/invitations", {"email": "ines@example.com"})
+    first = await space.token("ines@example.com", LinkPurpose.INVITATION)
+    await space.at_door("accounts", {"email": "ines@example.com", "password": PASSWORD})
+    second = await space.token("ines@example.com", LinkPurpose.INVITATION)
+    assert first != second
+
+    bodies = [{"token": token, "password": PASSWORD} for token in (second, first)]
+    assert (await space.at_door("invitation-acceptances", bodies[0])).status_code == 204
+    assert (await space.at_door("invitation-acceptances", bodies[1])).status_code == 410
+    # Even a link that is open leads a member to no second profile.
+    await space.rows("UPDATE links SET used_at = NULL WHERE email = 'ines@example.com' RETURNING 1")
+    assert (await space.at_door("invitation-acceptances", bodies[1])).status_code == 410
+
+
+async def test_an_invitation_that_is_being_accepted_is_not_replaced(space: Space, agnes: Person) -> None:
+    invited = (await agnes.post("/invitations", {"email": "ines@example.com"})).json()
+    async with space.identity.database.transaction(space.tenant_id) as session:
+        account = await session.get_one(Account, invited["id"], with_for_update=True)
+        late = asyncio.create_task(agnes.post("/invitations", {"email": "ines@example.com", "roles": ["manager"]}))
+        await space.blocked(1)
+        await activate(session, account, now=utc_now())
+
+    assert (await late).json()["code"] == "already_member"
+    ((roles,),) = await space.rows("SELECT roles FROM accounts WHERE email = 'ines@example.com'")
+    assert roles == ["member"]
 
 
 async def test_a_withdrawn_invitation_leads_nowhere(space: Space, agnes: Person, ada: Person) -> None:

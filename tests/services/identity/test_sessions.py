@@ -1,22 +1,37 @@
 """Signing in, the tokens that come of it, and where one is signed in."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import jwt
 
+from services.identity.actions.accounts import get_account, set_roles
+from services.identity.actions.credentials import demand_new_password
+from services.identity.origin import Origin
 from services.identity.throttle import Counters, check_patience, count_failure
 from shared.auth import ALGORITHM, AUDIENCE, ISSUER
 from shared.db import utc_now
-from shared.events.identity import SecurityAlerted, SecurityKind, SessionsRevoked
+from shared.events.identity import Role, SecurityAlerted, SecurityKind, SessionsRevoked
 from tests.services.identity.door import PASSWORD, SAFARI, Space
 from tests.support.testing import Person
 
 
 async def refreshed(space: Space, token: str) -> Any:
     return await space.public.post("/tokens", json={"refresh_token": token})
+
+
+async def stepped_up(person: Person) -> Person:
+    answer = await person.put("/sessions/current/confirmation", {"password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    return replace(person, token=answer.json()["access_token"])
+
+
+async def happenings(person: Person) -> list[str]:
+    """What the person's security log tells, newest first."""
+    return [one["happening"] for one in (await person.get("/security-log")).json()["data"]]
 
 
 async def test_an_access_token_says_who_where_and_what(space: Space) -> None:
@@ -179,21 +194,86 @@ async def test_the_security_log_is_read_in_pages_by_its_owner(space: Space, ada:
 
 
 async def test_step_up_asks_for_the_password_again(space: Space, ada: Person) -> None:
-    tokens = (await space.sign_in("ada@example.com")).json()
-    await space.rows(
-        "UPDATE sessions SET authenticated_at = authenticated_at - interval '1 hour' WHERE id = :id RETURNING 1",
-        id=tokens["session_id"],
-    )
-    stale = space.person((await refreshed(space, tokens["refresh_token"])).json())
+    stale = await space.signed_in_an_hour_ago("ada@example.com")
     body = {"new_email": "ada@new.example.com"}
     refused = await stale.post("/email-changes", body)
     assert (refused.status_code, refused.json()["code"]) == (403, "step_up_required")
 
     wrong = await stale.put("/sessions/current/confirmation", {"password": "Wrong-Guess-99!"})
     assert wrong.json()["code"] == "wrong_password"
-    confirmed = await stale.put("/sessions/current/confirmation", {"password": PASSWORD})
-    fresh = Person(ada.account_id, space.tenant_id, space.public, confirmed.json()["access_token"])
+    fresh = await stepped_up(stale)
     assert (await fresh.post("/email-changes", body)).status_code == 202
+
+
+async def test_a_step_up_does_not_lift_a_demand_for_a_new_password(space: Space, agnes: Person, ada: Person) -> None:
+    await agnes.put(f"/accounts/{ada.account_id}/password-demand")
+
+    refused = await (await stepped_up(ada)).get("/profile")
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "password_expired")
+
+
+async def test_a_step_up_does_not_evade_an_expired_password(space: Space, agnes: Person) -> None:
+    await space.rows(
+        "UPDATE accounts SET password_changed_at = now() - interval '366 days' WHERE id = :id RETURNING 1",
+        id=space.admin_id,
+    )
+
+    assert (await (await stepped_up(agnes)).get("/accounts")).json()["code"] == "password_expired"
+
+
+async def test_a_step_up_brings_the_roles_of_the_account(space: Space, agnes: Person, ada: Person) -> None:
+    assert (await ada.get("/accounts")).status_code == 403
+    await agnes.put(f"/accounts/{ada.account_id}/roles", {"roles": ["member", "admin"]}, etag="*")
+
+    assert (await (await stepped_up(ada)).get("/accounts")).status_code == 200
+
+
+async def test_a_session_that_has_run_out_cannot_be_stepped_up(space: Space, ada: Person) -> None:
+    await space.rows("UPDATE sessions SET expires_at = now() - interval '1 minute' RETURNING 1")
+
+    refused = await ada.put("/sessions/current/confirmation", {"password": PASSWORD})
+
+    assert (refused.status_code, refused.json()["code"]) == (401, "session_ended")
+    assert "confirmed" not in await happenings(ada)
+
+
+async def test_a_new_password_demanded_during_a_sign_in_is_asked_for_by_it(space: Space, ada: Person) -> None:
+    async with space.identity.database.transaction(space.tenant_id) as session:
+        await demand_new_password(session, await get_account(session, ada.account_id))
+        signing_in = asyncio.create_task(space.sign_in("ada@example.com"))
+        await space.blocked(1)
+
+    assert (await signing_in).json()["is_restricted"] is True
+    assert (await space.sign_in("ada@example.com")).json()["is_restricted"] is True
+
+
+async def test_a_role_taken_during_a_sign_in_is_not_in_its_token(space: Space, agnes: Person, ada: Person) -> None:
+    path, origin = f"/accounts/{ada.account_id}/roles", Origin.of(SAFARI, "203.0.113.9")
+    await agnes.put(path, {"roles": ["member", "manager"]}, etag="*")
+    async with space.identity.database.transaction(space.tenant_id) as session:
+        account = await get_account(session, ada.account_id, for_update=True)
+        await set_roles(session, account, {Role.MEMBER}, origin=origin, now=utc_now())
+        signing_in = asyncio.create_task(space.sign_in("ada@example.com"))
+        await space.blocked(1)
+
+    assert (await signing_in).json()["roles"] == ["member"]
+
+
+async def test_the_ends_of_sessions_are_in_the_security_log(space: Space, ada: Person) -> None:
+    tokens = (await space.sign_in("ada@example.com", device=SAFARI)).json()
+    assert (await ada.delete(f"/sessions/{tokens['session_id']}")).status_code == 204
+    tokens = (await space.sign_in("ada@example.com", device=SAFARI)).json()
+    phone = space.person(tokens)
+
+    # All others at once, which is told once, then its own.
+    assert (await phone.delete("/sessions")).status_code == 204
+    assert (await phone.delete("/sessions")).status_code == 204
+    assert (await phone.delete(f"/sessions/{tokens['session_id']}")).status_code == 204
+
+    later = await space.signed_in("ada@example.com")
+    ended = ["signed_out", "session_revoked", "signed_in", "session_revoked"]
+    assert await happenings(later) == ["signed_in", *ended, "signed_in", "signed_in"]
 
 
 async def test_nothing_opens_without_a_token(space: Space) -> None:
