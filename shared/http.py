@@ -84,7 +84,8 @@ def decode_cursor(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
 
 @lru_cache
 def _position(types: tuple[type, ...]) -> TypeAdapter[tuple[Any, ...]]:
-    return TypeAdapter(GenericAlias(tuple, tuple(AwareDatetime if kind is datetime else kind for kind in types)))
+    kinds: Any = GenericAlias(tuple, tuple(AwareDatetime if kind is datetime else kind for kind in types))
+    return TypeAdapter(kinds)
 
 
 class PageQuery:

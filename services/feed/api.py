@@ -82,7 +82,7 @@ async def edit_post(
     request: Request, post_id: UUID, body: EditIn, caller: CurrentCaller, response: Response, if_match: IfMatch = None
 ) -> PostOut:
     async with caller_session(request, caller) as session:
-        post = await posts.get_post(session, post_id)
+        post = await posts.get_post(session, post_id, lock=True)
         await posts.edit_words(session, caller, post, body=body.body, if_match=if_match, now=utc_now())
         context = await _context(session, [post])
     set_etag(response, post.version)
@@ -94,7 +94,7 @@ async def edit_post(
     "/posts/{post_id}", status_code=204, summary="Delete a post", responses=declared(PostNotFound, NotYours, *MATCH)
 )
 async def delete_post(post_id: UUID, caller: CurrentCaller, session: Session, if_match: IfMatch = None) -> None:
-    post = await posts.get_post(session, post_id)
+    post = await posts.get_post(session, post_id, lock=True)
     await posts.delete_words(session, caller, post, if_match=if_match, now=utc_now())
 
 
@@ -173,7 +173,7 @@ async def edit_comment(
     if_match: IfMatch = None,
 ) -> CommentOut:
     async with caller_session(request, caller) as session:
-        comment = await comments.get_comment(session, comment_id)
+        comment = await comments.get_comment(session, comment_id, lock=True)
         await posts.edit_words(session, caller, comment, body=body.body, if_match=if_match, now=utc_now())
         mentioned = await mentions_in(session, [comment.id])
     set_etag(response, comment.version)
@@ -188,7 +188,7 @@ async def edit_comment(
     responses=declared(CommentNotFound, NotYours, *MATCH),
 )
 async def delete_comment(comment_id: UUID, caller: CurrentCaller, session: Session, if_match: IfMatch = None) -> None:
-    comment = await comments.get_comment(session, comment_id)
+    comment = await comments.get_comment(session, comment_id, lock=True)
     await posts.delete_words(session, caller, comment, if_match=if_match, now=utc_now())
 
 
@@ -243,18 +243,19 @@ async def _words(
     rendered = []
     for one in shown:
         named = {n: people[account] for n, account in mentioned[one.id].items()}
-        html = None if one.body is None else to_html(one.body, {n: person.name for n, person in named.items()})
+        body = one.body if one.deleted_at is None else None
+        html = None if body is None else to_html(body, {n: person.name for n, person in named.items()})
         rendered.append(
             {
                 "id": one.id,
                 "author": people[one.author_id],
                 "is_own": one.author_id == caller.account_id,
-                "body": one.body,
+                "body": body,
                 "html": html,
                 "mentions": named,
                 "created_at": one.created_at,
                 "edited_at": one.edited_at,
-                "is_deleted": one.deleted_at is not None or one.body is None,
+                "is_deleted": body is None,
             }
         )
     return rendered

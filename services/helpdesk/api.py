@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response, UploadFile
 
@@ -15,12 +15,16 @@ from services.helpdesk.errors import (
     AttachmentKindNotAllowed,
     AttachmentNotFound,
     AttachmentTooLarge,
+    NotStaff,
+    RequesterErased,
     StateNotAllowed,
     TicketClosed,
     TicketNotFound,
+    UploadExpired,
 )
 from services.helpdesk.models import Note, Reply, State, Ticket
 from services.helpdesk.schemas import AssignmentIn, AttachmentOut, TicketIn, TicketOut, TicketPatch, WordsIn, WordsOut
+from services.helpdesk.staff import check_staff
 from shared.auth import Caller, CurrentCaller, RoleRequired, Session, caller_session, requires
 from shared.db import utc_now
 from shared.events.identity import Role
@@ -113,7 +117,7 @@ async def change_ticket(
     "/tickets/{ticket_id}/assignment",
     dependencies=STAFF,
     summary="Assign a ticket",
-    responses=declared(TicketNotFound, RoleRequired, *MATCH),
+    responses=declared(TicketNotFound, NotStaff, RoleRequired, *MATCH),
 )
 async def assign(
     request: Request,
@@ -123,6 +127,8 @@ async def assign(
     response: Response,
     if_match: IfMatch = None,
 ) -> TicketOut:
+    if body.assignee_id is not None:
+        await check_staff(request.app.state.service.internal, caller, body.assignee_id)
     async with caller_session(request, caller) as session:
         ticket = await tickets.assign(session, caller, ticket_id, assignee_id=body.assignee_id, if_match=if_match)
     set_etag(response, ticket.version)
@@ -140,7 +146,7 @@ async def list_replies(request: Request, ticket_id: UUID, caller: CurrentCaller)
     "/tickets/{ticket_id}/replies",
     status_code=201,
     summary="Reply publicly",
-    responses=declared(TicketNotFound, TicketClosed),
+    responses=declared(TicketNotFound, RequesterErased, TicketClosed),
 )
 async def add_reply(request: Request, ticket_id: UUID, body: WordsIn, caller: CurrentCaller) -> WordsOut:
     async with caller_session(request, caller) as session:
@@ -166,7 +172,7 @@ async def list_notes(request: Request, ticket_id: UUID, caller: CurrentCaller) -
     status_code=201,
     dependencies=STAFF,
     summary="Write a note for the staff",
-    responses=declared(TicketNotFound, RoleRequired),
+    responses=declared(TicketNotFound, RequesterErased, RoleRequired),
 )
 async def add_note(request: Request, ticket_id: UUID, body: WordsIn, caller: CurrentCaller) -> WordsOut:
     async with caller_session(request, caller) as session:
@@ -179,25 +185,30 @@ async def add_note(request: Request, ticket_id: UUID, body: WordsIn, caller: Cur
     "/tickets/{ticket_id}/attachments",
     status_code=201,
     summary="Attach a picture, a PDF or a text of up to 10 MB",
-    responses=declared(TicketNotFound, AttachmentTooLarge, AttachmentKindNotAllowed),
+    responses=declared(TicketNotFound, RequesterErased, UploadExpired, AttachmentTooLarge, AttachmentKindNotAllowed),
     max_body_size=MAX_BYTES + 64 * 1024,
 )
 async def attach(request: Request, ticket_id: UUID, file: UploadFile, caller: CurrentCaller) -> AttachmentOut:
     async with caller_session(request, caller) as session:
         await tickets.get_ticket(session, caller, ticket_id)
     content, media_type = await asyncio.to_thread(cleaned, await file.read())
-    key = f"{uuid4().hex}"
     files = request.app.state.service.files
-    await files.put(key, content)
+    async with caller_session(request, caller) as session:
+        key = await words.begin_upload(session, caller, ticket_id)
     try:
+        await files.put(key, content)
         async with caller_session(request, caller) as session:
             name = PurePath(file.filename or "file").name[:100]
             attachment = await words.attach(
                 session, caller, ticket_id, name=name, key=key, media_type=media_type, size_bytes=len(content)
             )
     except BaseException:
-        # Nothing names the file: it must not outlive the request.
-        await files.delete(key)
+        # Looked up, not admitted: a commit may have gone through all the same, and an erasure may have taken the row
+        # that leads to the file. What an upload still leads to is left to the sweep.
+        async with request.app.state.service.database.transaction(caller.tenant_id) as session:
+            is_noted = await words.is_noted(session, ticket_id, key)
+        if not is_noted:
+            await files.delete(key)
         raise
     return AttachmentOut.model_validate(attachment)
 

@@ -1,9 +1,9 @@
-"""What an uploaded file really is: sniffed by content, pictures re-encoded so that no EXIF or GPS tag survives."""
+"""What an uploaded file really is: sniffed by content, pictures drawn anew so that no EXIF or GPS tag survives."""
 
 import io
 import warnings
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from services.helpdesk.errors import AttachmentKindNotAllowed, AttachmentTooLarge
 
@@ -22,25 +22,39 @@ def cleaned(content: bytes) -> tuple[bytes, str]:
     if content.startswith(b"%PDF-"):
         return content, "application/pdf"
     try:
-        return _re_encoded(content)
+        return _redrawn(content)
     except UnidentifiedImageError:
         return content, _text_type(content)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise AttachmentKindNotAllowed from error
 
 
-def _re_encoded(content: bytes) -> tuple[bytes, str]:
+def _redrawn(content: bytes) -> tuple[bytes, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(content), formats=list(PICTURES)) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise AttachmentTooLarge
-            kind = picture.format or ""
-            upright = Image.new(picture.mode, picture.size)
-            upright.paste(picture)
+            # A telephone hides previews and depth maps behind the picture (MPO); the first one is an ordinary JPEG.
+            kind = "JPEG" if picture.format == "MPO" else picture.format or ""
+            orientation = picture.getexif().get(ExifTags.Base.Orientation)
+            pixels = _in_full_colour(picture)
+            # Pixels are copied into an image that never had metadata.
+            clean = Image.new(pixels.mode, pixels.size)
+            clean.paste(pixels)
+    # Of the tags, the orientation alone comes along until the turn: others may be broken and cannot be written again.
+    clean.getexif()[ExifTags.Base.Orientation] = orientation
     output = io.BytesIO()
-    upright.save(output, kind)
+    ImageOps.exif_transpose(clean, in_place=True)
+    clean.save(output, kind)
     return output.getvalue(), PICTURES[kind]
+
+
+def _in_full_colour(picture: Image.Image) -> Image.Image:
+    """Resolve what a picture says beside its pixels: the palette they point into, the colour that is transparent."""
+    if picture.mode == "P" or "transparency" in picture.info:
+        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    return picture
 
 
 def _text_type(content: bytes) -> str:

@@ -1,6 +1,6 @@
 """What can go wrong at the help desk."""
 
-from shared.problems import Conflict, NotFound, TooLarge, UnsupportedMediaType
+from shared.problems import Conflict, NotFound, TooLarge, Unprocessable, UnsupportedMediaType
 
 
 class TicketNotFound(NotFound):
@@ -13,6 +13,18 @@ class AttachmentNotFound(NotFound):
 
 class TicketClosed(Conflict):
     """This ticket is closed: open a new one and mention it."""
+
+
+class RequesterErased(Conflict):
+    """Whoever opened this ticket is erased: nothing more is written or stored about them."""
+
+
+class UploadExpired(Conflict):
+    """The file took too long to arrive: send it again."""
+
+
+class NotStaff(Unprocessable):
+    """Only a manager or an administrator of this space can be given a ticket."""
 
 
 class StateNotAllowed(Conflict):

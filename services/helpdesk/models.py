@@ -150,6 +150,32 @@ class Note(TenantRow, Base):
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"), info=not_personal("instant"))
 
 
+class Upload(TenantRow, Base):
+    """A file on its way into the store: there before the file is, gone with the commit that makes an attachment of it.
+
+    Whatever ends the process in between, the sweep or an erasure finds the file by this row.
+    """
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        {
+            "info": subject(
+                "ticket_id",
+                row=Row.DELETE,
+                via=OF_REQUESTER,
+                sweep=Sweep("1 day", "created_at < :now - interval '1 day'"),
+            )
+        },
+    )
+
+    key: Mapped[str] = mapped_column(
+        primary_key=True,
+        info=personal("file.attachment", erase=Erase.DELETE_ROW, export=Export.NONE, **{**WORDS, "keep": "1 day"}),
+    )
+    ticket_id: Mapped[UUID] = mapped_column(ForeignKey("tickets.id"), index=True, info=not_personal("ticket"))
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"), info=not_personal("instant"))
+
+
 class Attachment(TenantRow, Base):
     """A file on a ticket; `key` is its random name in the store."""
 

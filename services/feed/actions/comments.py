@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.feed.actions.mentions import add_mentions
-from services.feed.actions.posts import get_post
+from services.feed.actions.posts import LOCK, get_post
 from services.feed.errors import CommentNotFound, ThreadLocked
 from services.feed.models import Comment
 from shared.auth import Caller
@@ -57,9 +57,9 @@ async def add_comment(
     return comment
 
 
-async def get_comment(session: AsyncSession, comment_id: UUID) -> Comment:
-    """Raises CommentNotFound, also for a deleted one."""
-    comment = await session.get(Comment, comment_id)
+async def get_comment(session: AsyncSession, comment_id: UUID, *, lock: bool = False) -> Comment:
+    """Return a comment, as it is until the transaction ends if locked. Raises CommentNotFound, also for a deleted one."""
+    comment = await session.get(Comment, comment_id, with_for_update=LOCK if lock else None)
     if comment is None or comment.deleted_at is not None:
         raise CommentNotFound
     return comment

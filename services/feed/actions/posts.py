@@ -18,6 +18,9 @@ from shared.db import tenant_of, uuid7
 from shared.events.feed import PostPublished
 from shared.http import check_match
 
+# Writers of a text wait for each other; comments on it, which refer to its row, do not.
+LOCK = {"key_share": True}
+
 
 async def publish_post(
     session: AsyncSession, caller: Caller, *, body: str, mentioned: Sequence[UUID], is_announcement: bool
@@ -42,9 +45,9 @@ async def publish_post(
     return post
 
 
-async def get_post(session: AsyncSession, post_id: UUID) -> Post:
-    """Raises PostNotFound, also for a deleted one."""
-    post = await session.get(Post, post_id)
+async def get_post(session: AsyncSession, post_id: UUID, *, lock: bool = False) -> Post:
+    """Return a post, as it is until the transaction ends if locked. Raises PostNotFound, also for a deleted one."""
+    post = await session.get(Post, post_id, with_for_update=LOCK if lock else None)
     if post is None or post.deleted_at is not None:
         raise PostNotFound
     return post
@@ -79,7 +82,7 @@ async def search_posts(session: AsyncSession, words: str, *, limit: int) -> Sequ
 async def edit_words(
     session: AsyncSession, caller: Caller, words: Post | Comment, *, body: str, if_match: str | None, now: datetime
 ) -> None:
-    """Replace the text of one's own post or comment, keeping what it said before. Raises NotYours."""
+    """Replace the text of one's own post or comment (locked), keeping what it said before. Raises NotYours."""
     if words.author_id != caller.account_id:
         raise NotYours
     check_match(if_match, words.version)
@@ -95,7 +98,7 @@ async def edit_words(
 async def delete_words(
     session: AsyncSession, caller: Caller, words: Post | Comment, *, if_match: str | None, now: datetime
 ) -> None:
-    """Delete a text at once and for good; its place in the thread stays. Authors their own, staff any."""
+    """Delete a text (locked) at once and for good; its place in the thread stays. Authors their own, staff any."""
     if words.author_id != caller.account_id and not caller.is_staff:
         raise NotYours
     check_match(if_match, words.version)

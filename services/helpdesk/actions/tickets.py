@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.helpdesk.errors import StateNotAllowed, TicketNotFound
+from services.helpdesk.errors import RequesterErased, StateNotAllowed, TicketNotFound
 from services.helpdesk.models import NEXT, Category, Priority, State, Ticket
 from shared.auth import Caller
 from shared.bus import publish, publish_all
@@ -30,6 +30,19 @@ WITH opened AS (
 INSERT INTO replies (id, tenant_id, ticket_id, author_id, by_staff, body)
 SELECT CAST(:reply_id AS uuid), tenant_id, id, requester_id, false, :body FROM opened
 """)
+
+# In this order: an erasure that has been waited for has left its tombstone. Surrogates are of version 4.
+_HOLD_REQUESTER = """
+SELECT CASE
+ WHEN requester_id IS NULL OR substr(requester_id::text, 15, 1) = '4' THEN true
+ WHEN pg_advisory_xact_lock_shared(subject_lock(tenant_id, requester_id)) IS NULL THEN true
+ ELSE is_tombstoned(tenant_id, requester_id) END AS is_erased
+FROM tickets WHERE id = $1
+"""
+_CLOSE_OPEN = """
+UPDATE tickets SET state = 'closed', closed_at = $2, version = version + 1
+WHERE requester_id = ANY($1) AND state <> 'closed' RETURNING id, version
+"""
 
 SHOWN = tuple(column.name for column in Ticket.__table__.columns if column.name not in ("tenant_id", "version"))
 _WANTED = {
@@ -81,6 +94,19 @@ async def get_ticket(session: AsyncSession, caller: Caller, ticket_id: UUID, *, 
     ticket = await session.get(Ticket, ticket_id, with_for_update=lock or None)
     if ticket is None or not (caller.is_staff or ticket.requester_id == caller.account_id):
         raise TicketNotFound
+    return ticket
+
+
+async def hold_ticket(session: AsyncSession, caller: Caller, ticket_id: UUID) -> Ticket:
+    """Return a ticket to write on, locked together with its requester until the transaction ends.
+
+    What is written is there before the requester's erasure, or not at all. Raises TicketNotFound, RequesterErased.
+    """
+    # The person before the row, as an erasure locks them: the other way round, each would wait for the other.
+    held = await fetch(session, _HOLD_REQUESTER, ticket_id)
+    ticket = await get_ticket(session, caller, ticket_id, lock=True)
+    if any(row["is_erased"] for row in held):
+        raise RequesterErased
     return ticket
 
 
@@ -155,6 +181,14 @@ async def close_solved(session: AsyncSession, *, now: datetime) -> int:
     closed = (await session.execute(closing)).scalars().all()
     await publish_all(session, [(_closed(ticket), ticket.version) for ticket in closed])
     return len(closed)
+
+
+async def close_open(session: AsyncSession, requesters: Sequence[UUID], *, now: datetime) -> None:
+    """Close what people who are about to be erased have left open: nobody will answer, and retention counts from then."""
+    closed = await fetch(session, _CLOSE_OPEN, list(requesters), now)
+    tenant_id = tenant_of(session)
+    events = [TicketClosed(tenant_id=tenant_id, ticket_id=row["id"], requester_id=None) for row in closed]
+    await publish_all(session, [(event, row["version"]) for event, row in zip(events, closed, strict=True)])
 
 
 def _closed(ticket: Ticket) -> TicketClosed:

@@ -11,7 +11,7 @@ from services.feed.settings import Settings
 from shared.auth import Caller
 from shared.db import utc_now, uuid7
 from shared.events.identity import Role
-from tests.support.testing import Person, ServiceUnderTest
+from tests.support.testing import Person, ServiceUnderTest, wait_for
 
 
 @dataclass
@@ -30,6 +30,11 @@ class Square:
 
     def caller(self, person: Person) -> Caller:
         return Caller(self.tenant, person.account_id, uuid7(), frozenset({Role.MEMBER}), utc_now(), False, utc_now())
+
+    async def until_one_waits(self) -> None:
+        """Return when a transaction waits for a lock."""
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        await wait_for(lambda: self.feed.rows(waiting), what="a transaction that waits")
 
 
 @pytest.fixture(scope="session")
