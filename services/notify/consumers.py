@@ -30,6 +30,7 @@ from shared.events.privacy import (
     ExportCompleted,
     PolicyPublished,
     RequestAnswered,
+    RequestExtended,
     RequestOpened,
 )
 
@@ -178,6 +179,12 @@ async def tell_officer(session: AsyncSession, event: RequestOpened) -> None:
     # The legal month runs whether a space has an officer or not; administrators may answer, too.
     told = await recipients_with(session, Role.DPO) or await recipients_with(session, Role.ADMIN)
     await tell(session, told, Kind.REQUEST, about=about)
+
+
+@consumers.on(RequestExtended)
+async def tell_of_extension(session: AsyncSession, event: RequestExtended) -> None:
+    about = {"request_id": str(event.request_id), "due_on": event.due_on.isoformat()}
+    await tell(session, [event.account_id], Kind.REQUEST_EXTENDED, about=about)
 
 
 @consumers.on(RequestAnswered)

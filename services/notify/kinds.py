@@ -22,6 +22,7 @@ class Kind(StrEnum):
     POLICY = "policy"
     EXPORT_READY = "export_ready"
     REQUEST = "request"
+    REQUEST_EXTENDED = "request_extended"
     REQUEST_ANSWERED = "request_answered"
     RESERVATION_CONFIRMED = "reservation_confirmed"
     RESERVATION_CANCELLED = "reservation_cancelled"
@@ -60,6 +61,7 @@ RULES = {
     Kind.POLICY: Rule(mandatory=True),
     Kind.EXPORT_READY: Rule(mandatory=True),
     Kind.REQUEST: Rule(mandatory=True),
+    Kind.REQUEST_EXTENDED: Rule(mandatory=True),
     Kind.REQUEST_ANSWERED: Rule(mandatory=True),
     Kind.INVOICE: Rule(mandatory=True),
     Kind.CREDIT_NOTE: Rule(mandatory=True),

@@ -1,6 +1,7 @@
 """Events in: an erasure opens a case, every service's receipt brings it closer to its end."""
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -20,7 +21,7 @@ consumers = Consumers("privacy")
 
 @consumers.on(TenantRegistered)
 async def publish_policy_of_new_tenant(session: AsyncSession, event: TenantRegistered) -> None:
-    await publish_first_policy(session, today=utc_now().date())
+    await publish_first_policy(session, today=utc_now().astimezone(ZoneInfo(event.time_zone)).date())
 
 
 @consumers.on(AccountDeactivated, overtakes=True)

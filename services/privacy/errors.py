@@ -31,6 +31,16 @@ class ExtensionTooLate(Conflict):
     """The month can be extended only once, and only before it ends (GDPR art. 12(3))."""
 
 
+class GrantUnderWay(Conflict):
+    """This request is being granted at this moment: wait for its answer."""
+
+    retry_after_seconds = 2
+
+
+class LastAdministrator(Conflict):
+    """This is the last administrator: give another account the administrator role first, or deactivate the space."""
+
+
 class ExportNotFound(NotFound):
     """There is no such export of yours, or it has expired."""
 

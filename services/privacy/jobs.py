@@ -5,11 +5,12 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import cast
 
+import structlog
 from prometheus_client import Gauge
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from services.privacy.actions import cases
-from services.privacy.exports import collect_waiting
+from services.privacy.exports import collect_waiting, delete_unnamed
 from services.privacy.ledger import Entry, Ledger, open_ledger
 from services.privacy.models import OldLedgerEntry
 from services.privacy.settings import Settings
@@ -17,10 +18,12 @@ from services.privacy.verification import advance_cases
 from shared.db import Database, utc_now
 from shared.events.identity import ContentChoice
 from shared.privacy.retention import tenant_ids
+from shared.privacy.tables import holds
 from shared.schedule import Schedule
 from shared.service import Service
 from shared.telemetry import REGISTRY
 
+log = structlog.get_logger()
 jobs = Schedule()
 OPEN = Gauge("cowork_erasures_open", "Erasure cases that are not completed", registry=REGISTRY)
 OLDEST = Gauge("cowork_erasure_oldest_open_seconds", "Age of the oldest erasure case that is open", registry=REGISTRY)
@@ -54,6 +57,22 @@ async def measure_open_cases(service: Service) -> None:
 async def collect_exports(service: Service) -> None:
     for tenant_id in await tenant_ids(service.database, active_only=True, queue="ix_exports_waiting"):
         await collect_waiting(service.database, service.internal, service.files, tenant_id)
+
+
+@jobs.every(hours=1)
+async def delete_unnamed_exports(service: Service) -> None:
+    if count := await delete_unnamed(service.database, service.files):
+        log.warning("export.files_unnamed", count=count)
+
+
+@jobs.every(hours=24)
+async def report_due_reviews(service: Service) -> None:
+    """A hold stays until an officer lifts it: say each day which spaces have one whose review is due."""
+    due = select(holds.c.tenant_id, func.count()).where(holds.c.review_on <= func.current_date())
+    async with service.database.transaction() as session:
+        found = (await session.execute(due.group_by(holds.c.tenant_id))).tuples().all()
+    for tenant_id, count in found:
+        log.error("hold.review_due", tenant_id=str(tenant_id), count=count)
 
 
 @jobs.every(hours=24)

@@ -42,9 +42,6 @@ class CaseState(StrEnum):
     COMPLETED_WITH_RETENTION = "completed_with_retention"
 
 
-OPEN_STATES = (CaseState.AWAITING_RECEIPTS, CaseState.VERIFYING, CaseState.REMEDIATING)
-
-
 class RequestKind(StrEnum):
     ACCESS = "access"
     RECTIFICATION = "rectification"
@@ -139,11 +136,8 @@ class Request(TenantRow, Base):
                 "account_id",
                 row=Row.KEEP,
                 orphan="how many requests there were and how fast they were answered",
-                sweep=Sweep(
-                    "5 years",
-                    "closed_at < :now - interval '5 years' AND (body IS NOT NULL OR account_id IS NOT NULL)",
-                    action="erase",
-                ),
+                # Whatever of its words is left goes; a row that has lost all of them is not due again.
+                sweep=Sweep("5 years", "closed_at < :now - interval '5 years'", action="erase"),
             )
         },
     )
@@ -163,6 +157,11 @@ class Request(TenantRow, Base):
     opened_at: Mapped[datetime] = mapped_column(info=not_personal("instant"))
     due_on: Mapped[date] = mapped_column(info=not_personal("date"))
     is_extended: Mapped[bool] = mapped_column(default=False, info=not_personal("flag"))
+    extension_reason: Mapped[str | None] = mapped_column(
+        info=personal("content.request", erase=Erase.NULL, keep="5 years", **PROOF)
+    )
+    # While identity is being asked to end the account nobody else decides; a worker that dies leaves it to lapse.
+    granting_until: Mapped[datetime | None] = mapped_column(info=not_personal("instant"))
     closed_at: Mapped[datetime | None] = mapped_column(info=not_personal("instant"))
     version: Mapped[int] = mapped_column(default=1, info=not_personal("version"))
 
@@ -189,6 +188,8 @@ class DataExport(TenantRow, Base):
     done: Mapped[int] = mapped_column(default=0, info=not_personal("progress"))
     total: Mapped[int] = mapped_column(info=not_personal("progress"))
     attempts: Mapped[int] = mapped_column(default=0, info=not_personal("count"))
+    due_at: Mapped[datetime] = mapped_column(server_default=text("now()"), info=not_personal("instant"))
+    # Named before the file is written, so that erasure and sweep find it whatever happens; only `state` says it is there.
     key: Mapped[str | None] = mapped_column(
         info=personal("file.export", erase=Erase.DELETE_ROW, keep="7 days", **{**PROOF, "export": Export.NONE})
     )

@@ -11,6 +11,7 @@ from shared.events.privacy import HoldGround
 from shared.http import In, Out
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
 
 
 class PolicyIn(In):
@@ -18,6 +19,14 @@ class PolicyIn(In):
     body_en: Text
     effective_on: date
     is_material: bool = Field(description="whether everybody is to accept again")
+
+
+class ComingPolicyOut(Out):
+    """A version that is published and not yet in force."""
+
+    number: int
+    effective_on: date
+    is_material: bool
 
 
 class PolicyOut(Out):
@@ -29,11 +38,13 @@ class PolicyOut(Out):
     sha256: str
     published_at: datetime
     officer: str | None = Field(None, description="how to reach the data protection officer")
+    coming: ComingPolicyOut | None = Field(None, description="beside the version in force: the next one")
 
 
 class AcceptanceOut(Out):
     must_accept: bool
-    latest: int
+    latest: int = Field(description="the version in force")
+    coming: ComingPolicyOut | None = Field(None, description="the next version; it may be accepted beforehand")
 
 
 class AcceptanceIn(In):
@@ -54,13 +65,17 @@ class RequestIn(In):
     )
 
     kind: RequestKind
-    body: Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
+    body: Words
+
+
+class ExtensionIn(In):
+    reason: Words = Field(description="why the answer takes longer; the person reads it in their request")
 
 
 class AnswerIn(In):
-    grant: bool
-    answer: Annotated[str, StringConstraints(min_length=1, max_length=10_000)] = Field(
-        description="what was done, or the reasons of a refusal"
+    grant: bool = Field(description="a granted request for erasure ends the account")
+    answer: Words = Field(
+        description="what was done, or the reasons of a refusal; not kept for somebody who is erased already"
     )
 
 
@@ -75,6 +90,7 @@ class RequestOut(Out):
     opened_at: datetime
     due_on: date
     is_extended: bool
+    extension_reason: str | None
     closed_at: datetime | None
 
 

@@ -51,7 +51,7 @@ async def _press(database: Database, tenant_id: UUID, redrive_after: timedelta) 
             log.warning("erasure.redriven", case_id=str(case.id), count=len(services))
     for case, days in reported:
         if days is not None:
-            log.error("erasure.late", case_id=str(case.id), count=days)
+            log.error("erasure.late", case_id=str(case.id), state=case.state, count=days)
     return due
 
 

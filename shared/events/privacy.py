@@ -57,6 +57,15 @@ class RequestOpened(Event):
     due_on: date
 
 
+@event("privacy.request.extended.v1", key="request_id")
+class RequestExtended(Event):
+    """The answer comes by `due_on` at the latest; the person is told and reads the reasons in the request."""
+
+    request_id: UUID
+    account_id: AccountId | None
+    due_on: date
+
+
 @event("privacy.request.answered.v1", key="request_id")
 class RequestAnswered(Event):
     request_id: UUID

@@ -135,6 +135,7 @@ SUBSCRIBERS: dict[str, tuple[str, ...]] = {
     "privacy.manifest.published.v1": ("privacy",),
     "privacy.policy.published.v1": ("notify",),
     "privacy.request.answered.v1": ("notify",),
+    "privacy.request.extended.v1": ("notify",),
     "privacy.request.opened.v1": ("notify",),
     "privacy.tenant.erased.v1": ("privacy",),
 }

@@ -71,6 +71,8 @@ async def database_locked(run: Run) -> None:
         await connection.close()
     # Measured on both sides, so that a machine which becomes slower or quicker meanwhile is not taken for the lock.
     after = await run.load.reply_rate(seconds / 2, leaving_out=ticket)
-    run.measured.append(f"replies on other tickets: {before:.1f}/s before, {during:.1f}/s meanwhile, {after:.1f}/s after")
+    run.measured.append(
+        f"replies on other tickets: {before:.1f}/s before, {during:.1f}/s meanwhile, {after:.1f}/s after"
+    )
     if during < STEADY * (before + after) / 2:
         run.complaints.append(f"replies on other tickets fell below {STEADY:.0%} of their rate")

@@ -8,14 +8,14 @@ from uuid import UUID
 
 import orjson
 from dateutil.relativedelta import relativedelta
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.privacy.errors import CaseNotFound
 from services.privacy.ledger import Entry, Ledger
 from services.privacy.ledger.chain import digest_of
-from services.privacy.models import OPEN_STATES, Answer, Case, CaseState, Participant
+from services.privacy.models import Answer, Case, CaseState, Participant
 from shared.bus import publish
 from shared.db import fetch, tenant_of, wake_after_commit
 from shared.events import SERVICES
@@ -43,8 +43,12 @@ _ADVANCE = (
 )
 
 
-# Neither completed (the index knows no other case) nor on hold.
-_IS_OPEN = (Case.completed_at.is_(None), Case.state.in_(OPEN_STATES))
+# What the index of open cases holds; a case on hold is one of them.
+_IS_OPEN = Case.completed_at.is_(None)
+# Not answered, failed, or something is left of what was said to be gone.
+_IS_LATE = or_(
+    Answer.outcome.is_(None), Answer.outcome == Outcome.FAILED, and_(Answer.outcome.in_(SETTLED), Answer.remaining > 0)
+)
 # What the services' verifications have found of several cases, in one statement: cases, services, counts.
 _REMAINING = (
     "UPDATE answers a SET remaining = found.remaining FROM unnest($1::uuid[], $2::text[], $3::int[])"
@@ -95,7 +99,7 @@ async def _await_answers(session: AsyncSession, cases: Sequence[UUID], services:
 
 async def join_open_cases(session: AsyncSession, service: str) -> None:
     """A service that registers late answers the tenant's open cases, too."""
-    open_ = await session.execute(select(Case.id).where(*_IS_OPEN))
+    open_ = await session.execute(select(Case.id).where(_IS_OPEN))
     await _await_answers(session, open_.scalars().all(), [service])
 
 
@@ -142,29 +146,36 @@ async def list_cases(session: AsyncSession, *, after: tuple[Any, ...] | None, li
 
 
 async def open_cases(session: AsyncSession) -> Sequence[Case]:
-    """Return the tenant's cases that are neither completed nor on hold, oldest first."""
-    statement = select(Case).where(*_IS_OPEN).order_by(Case.commanded_at)
+    """Return the tenant's cases that are not completed, oldest first."""
+    statement = select(Case).where(_IS_OPEN).order_by(Case.commanded_at)
     return (await session.execute(statement)).scalars().all()
 
 
 async def due_cases(session: AsyncSession, *, redrive_after: timedelta, now: datetime) -> Sequence[Case]:
     """Return the tenant's open cases for which something is to be done now, oldest first.
 
-    That is to verify, to ask late services again, or to report. Whoever merely waits for answers costs nothing.
+    That is to verify, to ask late services again, or to report. Whoever merely waits for answers costs nothing, nor does
+    a case in which all others wait for the end of a hold.
     """
-    is_late = func.coalesce(Case.redriven_at, Case.commanded_at) <= now - redrive_after
+    late = exists().where(Answer.case_id == Case.id, _IS_LATE)
+    was_asked = func.coalesce(Case.redriven_at, Case.commanded_at) <= now - redrive_after
+    is_late = and_(was_asked, or_(Case.state != CaseState.ON_HOLD, late))
     reaches = [(Case.escalated_days < days) & (Case.commanded_at <= now - timedelta(days=days)) for days in ESCALATIONS]
     due = or_(Case.state == CaseState.VERIFYING, is_late, *reaches)
-    statement = select(Case).where(*_IS_OPEN, due).order_by(Case.commanded_at)
+    statement = select(Case).where(_IS_OPEN, due).order_by(Case.commanded_at)
     return (await session.execute(statement)).scalars().all()
 
 
 async def redrive_late(session: AsyncSession, case: Case, *, after: timedelta, now: datetime) -> list[str]:
-    """Ask the services that are late, or that failed, to erase again; return their names."""
+    """Ask the services that are late, or that failed, to erase again; return their names.
+
+    Whom a hold keeps from erasing goes on by itself when the hold is lifted.
+    """
     last = case.redriven_at or case.commanded_at
     if now - last < after:
         return []
-    late = [a.service for a in await answers_of(session, case.id) if a.outcome not in SETTLED or a.remaining]
+    answering = select(Answer.service).where(Answer.case_id == case.id, _IS_LATE).order_by(Answer.service)
+    late = list(await session.scalars(answering))
     for service in late:
         event = ErasureRedriven(tenant_id=case.tenant_id, case_id=case.id, account_id=case.account_id, service=service)
         await publish(session, event, version=case.version)

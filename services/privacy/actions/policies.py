@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import case, exists, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -75,15 +76,29 @@ async def publish_policy(
     return policy
 
 
-async def get_policy(session: AsyncSession, number: int | None) -> Policy:
-    """Return a version, or the latest for None. Raises PolicyNotFound."""
-    statement = select(Policy).order_by(Policy.number.desc()).limit(1)
-    if number is not None:
-        statement = statement.where(Policy.number == number)
-    policy = (await session.execute(statement)).scalar_one_or_none()
-    if policy is None:
-        raise PolicyNotFound
-    return policy
+async def local_day(session: AsyncSession, now: datetime) -> date:
+    """Return which day it is in the transaction's tenant at `now`."""
+    zone = select(tenants.c.time_zone).where(tenants.c.tenant_id == tenant_of(session))
+    return now.astimezone(ZoneInfo((await session.execute(zone)).scalar_one())).date()
+
+
+async def get_policy(session: AsyncSession, number: int) -> Policy:
+    """Return a version. Raises PolicyNotFound."""
+    return _found(await session.scalar(select(Policy).where(Policy.number == number)))
+
+
+async def policy_in_force(session: AsyncSession, *, today: date) -> Policy:
+    """Return the latest version that has taken effect; before any has, the first one. Raises PolicyNotFound."""
+    has_begun = Policy.effective_on <= today
+    order = (has_begun.desc(), case((has_begun, -Policy.number), else_=Policy.number))
+    return _found(await session.scalar(select(Policy).order_by(*order).limit(1)))
+
+
+async def find_coming_policy(session: AsyncSession, in_force: Policy, *, today: date) -> Policy | None:
+    """Return the version that takes effect next; None when none is announced."""
+    later = select(Policy).where(Policy.number > in_force.number, Policy.effective_on > today)
+    coming: Policy | None = await session.scalar(later.order_by(Policy.effective_on, Policy.number.desc()).limit(1))
+    return coming
 
 
 async def list_policies(session: AsyncSession) -> Sequence[Policy]:
@@ -96,16 +111,16 @@ async def accept_policy(session: AsyncSession, account_id: UUID, policy: Policy)
     await session.execute(upsert(Acceptance).values(row).on_conflict_do_nothing())
 
 
-async def must_accept(session: AsyncSession, account_id: UUID) -> bool:
-    """Whether a material version is in force that the account has not accepted (or a later one)."""
+async def must_accept(session: AsyncSession, account_id: UUID, *, today: date) -> bool:
+    """Whether a material version has taken effect that the account has not accepted (nor a later one)."""
     accepted = (
         select(func.coalesce(func.max(Policy.number), 0))
         .join(Acceptance, Acceptance.policy_id == Policy.id)
         .where(Acceptance.account_id == account_id)
         .scalar_subquery()
     )
-    due = select(func.count()).select_from(Policy).where(Policy.is_material, Policy.number > accepted)
-    return bool(await session.scalar(due))
+    due = exists().where(Policy.is_material, Policy.effective_on <= today, Policy.number > accepted)
+    return bool(await session.scalar(select(due)))
 
 
 async def tenant_by_slug(session: AsyncSession, slug: str) -> UUID:
@@ -114,3 +129,9 @@ async def tenant_by_slug(session: AsyncSession, slug: str) -> UUID:
     if found is None:
         raise TenantNotFound
     return found
+
+
+def _found(policy: Policy | None) -> Policy:
+    if policy is None:
+        raise PolicyNotFound
+    return policy

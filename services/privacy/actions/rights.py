@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.privacy.errors import ExportNotFound, ExtensionTooLate, RequestClosed, RequestNotFound
+from services.privacy.errors import ExportNotFound, RequestNotFound
 from services.privacy.models import (
     Consent,
     DataExport,
@@ -31,10 +31,8 @@ from shared.events.privacy import (
     HoldGround,
     HoldLifted,
     HoldPlaced,
-    RequestAnswered,
     RequestOpened,
 )
-from shared.http import check_match
 
 
 async def current_consents(session: AsyncSession, account_id: UUID) -> dict[ConsentPurpose, bool]:
@@ -106,33 +104,6 @@ async def list_requests(session: AsyncSession, *, account_id: UUID | None) -> Se
     if account_id is not None:
         statement = statement.where(Request.account_id == account_id)
     return (await session.execute(statement)).scalars().all()
-
-
-async def extend_request(session: AsyncSession, request: Request, *, if_match: str | None, today: date) -> None:
-    """Add two months, once, inside the first one; the person is told by the request itself. Raises ExtensionTooLate."""
-    check_match(if_match, request.version)
-    if request.is_extended or today > request.due_on:
-        raise ExtensionTooLate
-    request.due_on = request.opened_at.date() + relativedelta(months=3)
-    request.is_extended = True
-    request.version += 1
-    await session.flush()
-
-
-async def answer_request(
-    session: AsyncSession, request: Request, *, grant: bool, answer: str, if_match: str | None, now: datetime
-) -> None:
-    """Grant or refuse; a refusal's reasons are in `answer`, the remedies are added where it is shown."""
-    check_match(if_match, request.version)
-    if request.state is not RequestState.OPEN:
-        raise RequestClosed
-    request.state = RequestState.GRANTED if grant else RequestState.REFUSED
-    request.answer = answer
-    request.closed_at = now
-    request.version += 1
-    await session.flush()
-    event = RequestAnswered(tenant_id=request.tenant_id, request_id=request.id, account_id=request.account_id)
-    await publish(session, event, version=request.version)
 
 
 async def place_hold(session: AsyncSession, account_id: UUID, *, ground: HoldGround, review_on: date) -> None:

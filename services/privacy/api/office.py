@@ -6,13 +6,21 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from services.privacy.actions import cases, policies, rights
+from services.privacy.actions import cases, desk, policies, rights
 from services.privacy.api.rights import show_request
-from services.privacy.errors import ExtensionTooLate, RequestClosed, RequestNotFound
+from services.privacy.errors import (
+    ExtensionTooLate,
+    GrantUnderWay,
+    LastAdministrator,
+    RequestClosed,
+    RequestNotFound,
+)
+from services.privacy.granting import ends_account, grant_erasure
 from services.privacy.register import register_of, to_markdown
 from services.privacy.schemas import (
     AnswerIn,
     CaseOut,
+    ExtensionIn,
     HoldIn,
     OfficerIn,
     PolicyIn,
@@ -20,13 +28,13 @@ from services.privacy.schemas import (
     RequestOut,
     ServiceAnswerOut,
 )
-from shared.auth import CurrentCaller, RoleRequired, Session, requires
+from shared.auth import CurrentCaller, RoleRequired, Session, caller_session, requires
 from shared.db import utc_now
 from shared.events import SERVICES
 from shared.events.identity import Role
 from shared.http import IfMatch, Page, Paging, set_etag
 from shared.people import language_of
-from shared.problems import PreconditionFailed, PreconditionRequired, declared
+from shared.problems import BadGateway, PreconditionFailed, PreconditionRequired, declared
 
 router = APIRouter(tags=["office"], dependencies=[requires(Role.DPO, Role.ADMIN)])
 MATCH = (PreconditionFailed, PreconditionRequired)
@@ -51,19 +59,20 @@ async def list_requests(request: Request, session: Session) -> list[RequestOut]:
 
 @router.put(
     "/requests/{request_id}/extension",
-    summary="Add two months, once, inside the first",
-    responses=declared(RequestNotFound, ExtensionTooLate, RoleRequired, *MATCH),
+    summary="Add two months, once, inside the first, with the reason",
+    responses=declared(RequestNotFound, RequestClosed, GrantUnderWay, ExtensionTooLate, RoleRequired, *MATCH),
 )
 async def extend(
     request: Request,
     request_id: UUID,
-    caller: CurrentCaller,
+    body: ExtensionIn,
     session: Session,
     response: Response,
     if_match: IfMatch = None,
 ) -> RequestOut:
-    found = await rights.get_request(session, caller, request_id)
-    await rights.extend_request(session, found, if_match=if_match, today=utc_now().date())
+    now = utc_now()
+    found = await desk.get_open_request(session, request_id, if_match=if_match, now=now)
+    await desk.extend_request(session, found, reason=body.reason, today=now.date())
     set_etag(response, found.version)
     return show_request(found, language_of(request))
 
@@ -71,19 +80,28 @@ async def extend(
 @router.put(
     "/requests/{request_id}/answer",
     summary="Grant or refuse, with reasons",
-    responses=declared(RequestNotFound, RequestClosed, RoleRequired, *MATCH),
+    responses=declared(
+        RequestNotFound, RequestClosed, GrantUnderWay, LastAdministrator, RoleRequired, BadGateway, *MATCH
+    ),
 )
 async def answer(
     request: Request,
     request_id: UUID,
     body: AnswerIn,
     caller: CurrentCaller,
-    session: Session,
     response: Response,
     if_match: IfMatch = None,
 ) -> RequestOut:
-    found = await rights.get_request(session, caller, request_id)
-    await rights.answer_request(session, found, grant=body.grant, answer=body.answer, if_match=if_match, now=utc_now())
+    now = utc_now()
+    async with caller_session(request, caller) as session:
+        found = await desk.get_open_request(session, request_id, if_match=if_match, now=now)
+        is_claimed = ends_account(found, grant=body.grant)
+        if is_claimed:
+            await desk.claim_grant(session, found, now=now)
+        else:
+            await desk.answer_request(session, found, grant=body.grant, answer=body.answer, now=now)
+    if is_claimed:
+        found = await grant_erasure(request.app.state.service, found, answer=body.answer)
     set_etag(response, found.version)
     return show_request(found, language_of(request))
 

@@ -1,18 +1,29 @@
 """HTTP in, without a token: the policy at its stable address, and a case for whoever holds its address."""
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.privacy.actions import cases, policies, rights
 from services.privacy.errors import CaseNotFound, NotCompleted, PolicyNotFound, TenantNotFound
-from services.privacy.models import Case
+from services.privacy.models import Case, Officer, Policy
 from services.privacy.pages import case_page, policy_page
-from services.privacy.schemas import CaseOut, CertificateOut, PolicyOut, ProgressOut, ServiceAnswerOut
+from services.privacy.schemas import (
+    CaseOut,
+    CertificateOut,
+    ComingPolicyOut,
+    PolicyOut,
+    ProgressOut,
+    ServiceAnswerOut,
+)
+from shared.db import utc_now
 from shared.people import language_of
 from shared.privacy.tables import erasures
 from shared.problems import BadGateway, NotFound, declared
@@ -29,8 +40,13 @@ Accept = Annotated[str, Header()]
     response_model=PolicyOut,
     responses=declared(TenantNotFound, PolicyNotFound),
 )
-async def latest_policy(request: Request, slug: str, accept: Accept = "") -> Response:
-    return await _policy(request, slug, None, accept)
+async def policy_in_force(request: Request, slug: str, accept: Accept = "") -> Response:
+    async with _space(request, slug) as session:
+        today = await policies.local_day(session, utc_now())
+        policy = await policies.policy_in_force(session, today=today)
+        coming = await policies.find_coming_policy(session, policy, today=today)
+        officer = await rights.officer_contact(session)
+    return _show_policy(request, policy, officer, accept, coming=coming)
 
 
 @router.get(
@@ -41,27 +57,35 @@ async def latest_policy(request: Request, slug: str, accept: Accept = "") -> Res
     responses=declared(TenantNotFound, PolicyNotFound),
 )
 async def one_policy(request: Request, slug: str, number: int, accept: Accept = "") -> Response:
-    return await _policy(request, slug, number, accept)
+    if not 0 < number < 2**31:
+        raise PolicyNotFound
+    async with _space(request, slug) as session:
+        policy = await policies.get_policy(session, number)
+        officer = await rights.officer_contact(session)
+    return _show_policy(request, policy, officer, accept)
 
 
-async def _policy(request: Request, slug: str, number: int | None, accept: str) -> Response:
+@asynccontextmanager
+async def _space(request: Request, slug: str) -> AsyncIterator[AsyncSession]:
+    """A transaction in the tenant of this name. Raises TenantNotFound."""
     database = request.app.state.service.database
     async with database.transaction() as session:
         tenant_id = await policies.tenant_by_slug(session, slug)
     async with database.transaction(tenant_id) as session:
-        policy = await policies.get_policy(session, _within_integer(number))
-        officer = await rights.officer_contact(session)
+        yield session
+
+
+def _show_policy(
+    request: Request, policy: Policy, officer: Officer | None, accept: str, *, coming: Policy | None = None
+) -> Response:
     language = language_of(request)
     if "text/html" in accept:
-        return HTMLResponse(policy_page(getattr(policy, f"body_{language}"), language=language))
-    shown = PolicyOut.model_validate(policy).model_copy(update={"officer": officer.contact if officer else None})
+        announced = (coming.number, coming.effective_on) if coming else None
+        return HTMLResponse(policy_page(getattr(policy, f"body_{language}"), language=language, coming=announced))
+    shown = PolicyOut.model_validate(policy)
+    shown.officer = officer.contact if officer else None
+    shown.coming = ComingPolicyOut.model_validate(coming) if coming else None
     return JSONResponse(shown.model_dump(mode="json"), headers={"ETag": f'"{policy.sha256[:32]}"'})
-
-
-def _within_integer(number: int | None) -> int | None:
-    if number is not None and not 0 < number < 2**31:
-        raise PolicyNotFound
-    return number
 
 
 @router.get(

@@ -9,7 +9,15 @@ from services.privacy.errors import ExportNotFound, ExportNotReady, PolicyNotFou
 from services.privacy.models import ExportState, RequestState
 from services.privacy.models import Request as OfficerRequest
 from services.privacy.pages import WORDS
-from services.privacy.schemas import AcceptanceIn, AcceptanceOut, ConsentIn, ExportOut, RequestIn, RequestOut
+from services.privacy.schemas import (
+    AcceptanceIn,
+    AcceptanceOut,
+    ComingPolicyOut,
+    ConsentIn,
+    ExportOut,
+    RequestIn,
+    RequestOut,
+)
 from shared.auth import CurrentCaller, RecentCaller, Session, StepUpRequired, caller_session
 from shared.db import utc_now
 from shared.events.privacy import ConsentPurpose
@@ -23,17 +31,21 @@ router = APIRouter(tags=["privacy"])
 
 @router.get("/acceptance", summary="Whether you are asked to accept the policy")
 async def get_acceptance(caller: CurrentCaller, session: Session) -> AcceptanceOut:
-    latest = await policies.get_policy(session, None)
-    due = await policies.must_accept(session, caller.account_id)
-    return AcceptanceOut(must_accept=due, latest=latest.number)
+    today = await policies.local_day(session, utc_now())
+    in_force = await policies.policy_in_force(session, today=today)
+    coming = await policies.find_coming_policy(session, in_force, today=today)
+    return AcceptanceOut(
+        must_accept=await policies.must_accept(session, caller.account_id, today=today),
+        latest=in_force.number,
+        coming=ComingPolicyOut.model_validate(coming) if coming else None,
+    )
 
 
 @router.put("/acceptance", summary="Accept a version of the policy", responses=declared(PolicyNotFound))
 async def accept(body: AcceptanceIn, caller: CurrentCaller, session: Session) -> AcceptanceOut:
     policy = await policies.get_policy(session, min(body.number, 2**31 - 1))
     await policies.accept_policy(session, caller.account_id, policy)
-    due = await policies.must_accept(session, caller.account_id)
-    return AcceptanceOut(must_accept=due, latest=(await policies.get_policy(session, None)).number)
+    return await get_acceptance(caller, session)
 
 
 @router.get("/consents", summary="What you have consented to")

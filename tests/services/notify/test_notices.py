@@ -26,7 +26,7 @@ from shared.events.identity import (
     SecurityAlerted,
     SecurityKind,
 )
-from shared.events.privacy import PolicyPublished
+from shared.events.privacy import PolicyPublished, RequestExtended
 from tests.services.notify.conftest import Cast
 
 
@@ -90,10 +90,12 @@ async def test_each_event_tells_the_right_person(cast: Cast) -> None:
         TicketReplied(**tenant, **reply, author_id=maud, requester_id=ada, by_staff=True),
         TicketReplied(**tenant, **reply, author_id=ada, requester_id=ada, by_staff=False),
         SecurityAlerted(**tenant, account_id=ada, kind=SecurityKind.NEW_SIGN_IN),
+        RequestExtended(**tenant, request_id=uuid7(), account_id=ada, due_on=date(2027, 2, 1)),
         PolicyPublished(**tenant, policy_id=uuid7(), version=2, is_material=True, effective_on=date(2027, 1, 1)),
     ):
         await cast.notify.receive(event)
-    assert sorted(await cast.kinds(cast.ada)) == sorted(["invoice", "comment", "ticket_replied", "security", "policy"])
+    told = ["invoice", "comment", "ticket_replied", "security", "request_extended", "policy"]
+    assert sorted(await cast.kinds(cast.ada)) == sorted(told)
     assert sorted(await cast.kinds(cast.maud)) == ["policy", "ticket_replied"]
     assert await cast.kinds(cast.ben) == ["policy"]
 
