@@ -37,9 +37,9 @@ FROM unnest($WHO) account, generate_series(1, 3)""",
  SELECT gen_random_uuid(), $T, id, 'Desk', 'desk', 1, 1, 400, 'EUR', 2000, 0, 30, 480, 30, 365, 24, false, 1
  FROM place RETURNING id)
 INSERT INTO reservations (id, tenant_id, resource_id, unit_no, account_id, starts_at, ends_at, blocked, state, note,
- price_minor, currency, vat_rate_bp, refund_minor, version)
+ price_minor, currency, vat_rate_bp, free_until, refund_minor, version)
 SELECT gen_random_uuid(), $T, desk.id, 1, account, at, at + interval '1 hour', tstzrange(at, at + interval '1 hour'),
- CASE WHEN n = 1 THEN 'confirmed' ELSE 'completed' END, 'near the window, please', 400, 'EUR', 2000, 0, 1
+ CASE WHEN n = 1 THEN 'confirmed' ELSE 'completed' END, 'near the window, please', 400, 'EUR', 2000, at - interval '1 day', 0, 1
 FROM desk, unnest($WHO) WITH ORDINALITY people(account, number), generate_series(1, 4) n,
  LATERAL (SELECT date_trunc('hour', now()) + (2 - n) * interval '300 days' + number * interval '1 hour' AS at) AS slot""",
     "notify": """INSERT INTO notices (id, tenant_id, account_id, event_id, kind, about)

@@ -66,9 +66,10 @@ async def _reserve(
 ) -> None:
     await connection.execute(
         "INSERT INTO reservations (id, tenant_id, resource_id, unit_no, account_id, starts_at, ends_at, blocked, state,"
-        " note, price_minor, currency, vat_rate_bp, order_id, refund_minor, version)"
+        " note, price_minor, currency, vat_rate_bp, order_id, free_until, refund_minor, version)"
         " SELECT gen_random_uuid(), $1, resource, 1, account, at, at + '1 hour', tstzrange(at, at + '1 hour'),"
-        " 'confirmed', 'needs a projector', 1500, 'EUR', 2000, gen_random_uuid(), 0, 1 FROM (SELECT account,"
+        " 'confirmed', 'needs a projector', 1500, 'EUR', 2000, gen_random_uuid(), at - '1 day'::interval, 0, 1"
+        " FROM (SELECT account,"
         " ($2::uuid[])[1 + n % cardinality($2::uuid[])] AS resource, date_trunc('day', now())"
         " + make_interval(days => $4, hours => (n / cardinality($2::uuid[]))::int) AS at"
         " FROM unnest($3::uuid[]) WITH ORDINALITY AS one(account, n)) slot",
