@@ -26,7 +26,9 @@ ENV = """\
 # Settings of docker compose; secrets are in files below secrets/. After a change: docker compose up -d --wait
 # Where members reach the suite: links in mails begin with it.
 COWORK_PUBLIC_URL=http://127.0.0.1:8080
-# Where the gateway listens. Behind a proxy that ends TLS on this machine, leave it.
+# Where the gateway listens. Behind a proxy that ends TLS on this machine, leave it, and name the proxy's network in
+# deploy/gateway/trusted/proxies.conf (`set_real_ip_from 172.16.0.0/12;`): until then all members have one address, the
+# proxy's, and share the limits of one.
 COWORK_LISTEN=127.0.0.1:8080
 # Your mail server. `mailbox` is the demo's mail catcher, which sends nothing on and speaks no TLS.
 COWORK_SMTP_HOST=mailbox

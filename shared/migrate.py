@@ -1,13 +1,14 @@
 """Migrations of one service: Alembic, then the DDL that is derived from the marks, in one transaction."""
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import structlog
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.runtime.environment import EnvironmentContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -16,6 +17,7 @@ from shared import auth, idempotency, schedule  # noqa: F401 (they declare platf
 from shared.db import PLATFORM
 from shared.privacy import protection, tables  # noqa: F401
 
+log = structlog.get_logger()
 ROOT = Path(__file__).resolve().parent.parent
 # Any two processes that migrate the same database wait for each other.
 MIGRATION_LOCK = 7_023_511
@@ -23,28 +25,26 @@ MIGRATION_LOCK = 7_023_511
 
 def metadata_of(service: str) -> MetaData:
     """Return the metadata of a service's models."""
-    metadata: MetaData = importlib.import_module(f"services.{service}.models").Base.metadata
-    return metadata
+    return cast(MetaData, importlib.import_module(f"services.{service}.models").Base.metadata)
 
 
-async def upgrade(service: str, owner_url: str) -> None:
-    """Bring a service's database to the newest revision and renew its protection.
+async def upgrade(service: str, owner_url: str) -> bool:
+    """Bring a service's database to the newest revision and renew its protection; False for one that is newer: it is
+    left alone.
 
     `owner_url` is the owner role's address; the application role is the same name with `_app` for `_owner`.
     """
-    await as_owner(owner_url, lambda connection: _upgrade(connection, service))
+    return bool(await as_owner(owner_url, lambda connection: _upgrade(connection, service)))
 
 
 async def differences(service: str, owner_url: str) -> list[Any]:
     """Return how the migrated database differs from the models (empty: nothing)."""
-    found: list[Any] = []
 
-    def compare(connection: Connection) -> None:
-        for metadata in (metadata_of(service), PLATFORM):
-            found.extend(compare_metadata(context_of(connection, metadata), metadata))
+    def compare(connection: Connection) -> list[Any]:
+        both = (metadata_of(service), PLATFORM)
+        return [one for metadata in both for one in compare_metadata(context_of(connection, metadata), metadata)]
 
-    await as_owner(owner_url, compare)
-    return found
+    return cast(list[Any], await as_owner(owner_url, compare))
 
 
 def folder_of(owner: str) -> Path:
@@ -62,37 +62,43 @@ def context_of(connection: Connection, metadata: MetaData) -> MigrationContext:
         is_derived = kind == "index" and str(name).startswith(protection.PERSON_INDEX)
         return not is_derived and (kind != "table" or name in metadata.tables)
 
-    options = {"compare_type": True, "compare_server_default": False, "include_object": is_ours}
-    return MigrationContext.configure(connection, opts=options)
+    return MigrationContext.configure(connection, opts={"include_object": is_ours})
 
 
-def _upgrade(connection: Connection, service: str) -> None:
-    run_revisions(connection, scripts_of(service), [metadata_of(service), PLATFORM])
-    owner = connection.execute(text("SELECT current_user")).scalar_one()
-    for statement in protection.statements(metadata_of(service), owner.removesuffix("_owner") + "_app"):
+def _upgrade(connection: Connection, service: str) -> bool:
+    if not run_revisions(connection, scripts_of(service)):
+        return False
+    role = connection.execute(text("SELECT current_user")).scalar_one().removesuffix("_owner") + "_app"
+    for statement in (*protection.statements(metadata_of(service), role), *auth.FUNCTIONS, *idempotency.FUNCTIONS):
         connection.exec_driver_sql(statement)
-    for function in (*auth.FUNCTIONS, *idempotency.FUNCTIONS):
-        connection.exec_driver_sql(function)
+    return True
 
 
-def run_revisions(connection: Connection, scripts: ScriptDirectory, metadata: list[MetaData]) -> None:
-    """Run every revision that the database has not had yet."""
-
-    def steps(revision: Any, _: Any) -> Any:
-        return scripts._upgrade_revs("heads", revision)
-
-    environment = EnvironmentContext(Config(), scripts, fn=steps)
-    environment.configure(connection=connection, target_metadata=metadata, fn=steps)
-    with environment.begin_transaction():
-        environment.run_migrations()
+def unknown_revisions(scripts: ScriptDirectory, revisions: Iterable[str]) -> set[str]:
+    """Return those revisions of a database that this code does not know: a newer version has migrated it."""
+    return set(revisions) - {script.revision for script in scripts.walk_revisions()}
 
 
-async def as_owner(owner_url: str, work: Any) -> None:
-    """Run `work(connection)` in one transaction of the owner; nobody else migrates meanwhile."""
+def run_revisions(connection: Connection, scripts: ScriptDirectory) -> bool:
+    """Run every revision that the database has not had yet; False where a newer version has migrated it.
+
+    Such a database is left alone: migrations never break the version before, which may be us, on the way back.
+    """
+    context = MigrationContext.configure(connection, opts={"fn": lambda had, _: scripts._upgrade_revs("heads", had)})
+    if unknown := unknown_revisions(scripts, context.get_current_heads()):
+        log.warning("migration.newer_left_alone", version=", ".join(sorted(unknown)))
+        return False
+    with Operations.context(context):
+        context.run_migrations()
+    return True
+
+
+async def as_owner(owner_url: str, work: Any) -> Any:
+    """Return `work(connection)`, run in one transaction of the owner; nobody else migrates meanwhile."""
     engine = create_async_engine(owner_url)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
-            await connection.run_sync(work)
+            return await connection.run_sync(work)
     finally:
         await engine.dispose()

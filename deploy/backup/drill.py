@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.backup.places import LEDGER, Place
-from deploy.embedded.account import PostgresError
+from deploy.embedded.account import PostgresError, unprivileged
+from deploy.embedded.folder import make_private
 from deploy.embedded.postgres import EmbeddedPostgres, find_binaries
 from deploy.embedded.provision import Names, provision
 from shared.events import SERVICES
@@ -32,7 +33,8 @@ async def scratch_place(live: Place) -> AsyncIterator[Place]:
         await provision(postgres.admin_url, passwords)
         owners = {name: Names.of(name).address(passwords[name], postgres.port, owner=True) for name in SERVICES}
         owners[LEDGER] = live.owners[LEDGER]
-        yield replace(live, owners=owners, files_url=(folder / "files").as_uri(), amqp_url=None, folder=None)
+        files = make_private(folder / "files")
+        yield replace(live, owners=owners, files_url=files.as_uri(), amqp_url=None, folder=None)
     finally:
         await postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -53,6 +55,7 @@ def _refuse_without_server() -> None:
 
 def _make_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="cowork-drill-"))
-    # PostgreSQL's user, where we are root, has to pass; what it makes inside is its own.
-    folder.chmod(0o711)
+    if unprivileged() is not None:
+        # PostgreSQL's user has to pass; what it makes inside is its own, and the files are ours.
+        folder.chmod(0o711)
     return folder

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from uuid import UUID
 
-from alembic.util.exc import CommandError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.privacy.ledger.database import scripts as ledger_scripts
-from shared.migrate import scripts_of
+from shared.migrate import scripts_of, unknown_revisions
 
 NAME = "manifest.json"
 BLOCK = 1 << 20
@@ -151,9 +150,4 @@ def _check_revisions(name: str, revisions: list[str]) -> None:
 def find_unknown(name: str, revisions: Iterable[str]) -> str | None:
     """Return the first revision that this code does not know of a service's database, or of the ledger's; None = none."""
     scripts = ledger_scripts() if name == "ledger" else scripts_of(name)
-    for revision in revisions:
-        try:
-            scripts.get_revision(revision)
-        except CommandError:
-            return revision
-    return None
+    return min(unknown_revisions(scripts, revisions), default=None)

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy.engine import make_url
 
+from deploy.embedded.folder import find_installation, make_private, servers_of, why_not_configured
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import Names, provision
 from deploy.embedded.secrets import load_or_make
@@ -38,21 +39,29 @@ class Place:
     namespace: str = "cowork"
     folder: Path | None = None
 
+    @property
+    def where(self) -> str:
+        """The data folder, or the servers of the databases: what an operator compares with what they meant."""
+        return str(self.folder.resolve()) if self.folder is not None else servers_of(self.owners.values())
+
 
 @asynccontextmanager
 async def open_place(folder: Path) -> AsyncIterator[Place]:
-    """Yield the installation of a data folder, else that of the environment. Raises NotConfigured, PostgresError.
+    """Yield the installation of a data folder, or that of the environment (`find_installation` says which is meant).
 
     A PostgreSQL that does not run is started for as long as the body lasts; one that runs is left alone.
+    Raises NotConfigured, PostgresError.
     """
-    if not (folder / "secrets.json").exists():
+    if find_installation(folder) is None:
         yield _configured(folder)
         return
     secrets, postgres = load_or_make(folder), EmbeddedPostgres(folder / "postgres")
-    is_ours = not await postgres.find()
-    if is_ours:
-        await postgres.start()
     try:
+        # Where nobody holds the folder, a server that runs is one that was left behind. It is used as it is; only a suite
+        # that starts would end it, and that has to wait for us.
+        postgres.try_lock()
+        if not await postgres.find():
+            await postgres.start()
         await provision(postgres.admin_url, secrets.databases)
         amqp_url = _Broker().amqp_url
         yield Place(
@@ -61,14 +70,13 @@ async def open_place(folder: Path) -> AsyncIterator[Place]:
                 for name, passwords in secrets.databases.items()
             },
             ledger_key=secrets.ledger_key,
-            files_url=(folder / "files").resolve().as_uri(),
+            files_url=make_private(folder / "files").resolve().as_uri(),
             amqp_url=amqp_url.get_secret_value() if amqp_url else None,
             namespace=_Broker().namespace,
             folder=folder,
         )
     finally:
-        if is_ours:
-            await postgres.stop()
+        await postgres.stop()
 
 
 class _Broker(FileSettings):
@@ -98,9 +106,7 @@ def _configured(folder: Path) -> Place:
     found = {name: read(f"COWORK_{name.upper()}_", lambda n=name: OwnerSettings.of(n)) for name in (*SERVICES, LEDGER)}
     suite, key = read("COWORK_", SuiteSettings), read("COWORK_PRIVACY_", _LedgerKey)
     if missing:
-        raise NotConfigured(
-            f"there is no embedded installation in {folder}, and these are not set: {', '.join(missing)}"
-        )
+        raise NotConfigured(f"{why_not_configured(folder)}, and these are not set: {', '.join(missing)}")
     return Place(
         owners={name: owner.owner_url.get_secret_value() for name, owner in found.items()},
         ledger_key=key.ledger_key.get_secret_value(),

@@ -67,7 +67,7 @@ def restore(
         plan = await plan_restore(place, folder, ledger=ledger, replace=replace, lift_holds=lift_holds)
         if dry_run:
             return _planned(plan), 0
-        if plan.holding and not yes and not _agreed(plan):
+        if plan.holding and not yes and not _agreed(place, plan):
             return {"restored": False}, 1
         with console.status("") as status:
             done = await carry_out(place, plan, kind="restore", say=status.update)
@@ -114,11 +114,12 @@ def _planned(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _agreed(plan: Plan) -> bool:
+def _agreed(place: Place, plan: Plan) -> bool:
     if not sys.stdin.isatty():
-        console.print("this replaces what is there: say --yes")
+        console.print(f"this replaces what is in {place.where}: say --yes", soft_wrap=True)
         return False
-    console.print(f"This replaces the data of {', '.join(plan.holding)} by what it was at {plan.manifest.made_at}.")
+    what = f"the data of {', '.join(plan.holding)} in {place.where}"
+    console.print(f"This replaces {what} by what it was at {plan.manifest.made_at}.", soft_wrap=True)
     if plan.commanded:
         console.print(f"{len(plan.commanded)} erasures that are under way will be carried out in what is restored.")
     return input("Go on? [y/N] ").strip().lower() == "y"
@@ -133,7 +134,10 @@ def _finish(work: Work, folder: Path, data: Path, *, as_json: bool) -> int:
 
     async def run() -> tuple[dict[str, Any], int]:
         async with open_place(data) as place:
-            return await work(place, folder)
+            # Before anything else, a refusal as well: it may be another installation than the one that is meant.
+            console.print(f"installation: {place.where}", soft_wrap=True, markup=False)
+            summary, code = await work(place, folder)
+            return {"place": place.where, **summary}, code
 
     try:
         summary, code = uvloop.run(run())

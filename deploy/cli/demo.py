@@ -10,15 +10,15 @@ import uvloop
 from cyclopts import Parameter
 from pydantic import Field, SecretStr, ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from deploy.cli.settings import problems_of
 from deploy.demo.client import Client, MailboxClient, Refused
-from deploy.demo.seed import ADMIN, SLUG, seed_demo
+from deploy.demo.seed import ADMIN, SLUG, SpaceTaken, seed_demo
 from deploy.servers import HttpServer
 from shared.settings import FileSettings
 
 console = Console(stderr=True, highlight=False)
-CONFLICT = 409
 
 
 class DemoSettings(FileSettings):
@@ -29,8 +29,8 @@ class DemoSettings(FileSettings):
 
 
 async def seed(make_client: Callable[[aiohttp.ClientSession], Client], *, password: str, operator_secret: str) -> None:
-    """Make the demo space and show the progress."""
-    console.print("making the demo space (once)…")
+    """Make the demo space, or what it lacks, and show the progress. Raises Refused."""
+    console.print("making the demo space, or what it lacks…")
     with console.status("") as status:
 
         def say(what: str, done: int, total: int) -> None:
@@ -44,7 +44,7 @@ def demo(
     url: Annotated[str, Parameter(help="where the gateway answers")] = "http://127.0.0.1:8080",
     mailbox: Annotated[str, Parameter(help="where `cowork mailbox` shows its mails")] = "http://127.0.0.1:8025",
 ) -> int:
-    """Seed the demo space through the gateway of services in separate processes; a second call changes nothing."""
+    """Seed the demo space through the gateway of services in separate processes; a second call makes what is missing."""
     try:
         settings = DemoSettings()
     except ValidationError as error:
@@ -58,17 +58,22 @@ def demo(
                 operator_secret=settings.identity_operator_secret.get_secret_value(),
             )
         )
+    except SpaceTaken as error:
+        console.print(f"left alone: {error}", markup=False)
+        return 0
     except Refused as error:
-        if error.status == CONFLICT:
-            console.print(f"the demo space is there already: {SLUG}")
-            return 0
-        console.print(f"[red]the demo space is not complete:[/] {error}")
+        say_incomplete(error)
         return 1
     except aiohttp.ClientError as error:
         console.print(f"[red]nothing answers at {url}:[/] {type(error).__name__}")
         return 1
     console.print(f"space {SLUG}, administrator {ADMIN}; the password is in the secret file COWORK_DEMO_PASSWORD")
     return 0
+
+
+def say_incomplete(error: Exception) -> None:
+    """Say what has kept the demo space from being complete; another call goes on where this one has stopped."""
+    console.print("[red]the demo space is not complete:[/]", escape(str(error) or type(error).__name__), soft_wrap=True)
 
 
 def mailbox(*, host: str = "127.0.0.1", smtp_port: int = 1025, port: int = 8025) -> int:

@@ -49,6 +49,8 @@ def doctor(
 
 def _show(report: Report) -> None:
     said = words(report.language)
+    if report.place:
+        console.print(said["report"]["place"].format(place=report.place), markup=False, soft_wrap=True)
     for repair in report.repairs:
         console.print(f"[{'green' if repair.is_done else 'red'}]{'✓' if repair.is_done else '✗'}[/] ", end="")
         console.print(repair.said, markup=False)

@@ -100,8 +100,8 @@ def migrate_databases(names: Sequence[str], *, check: bool) -> int:
 
 async def _upgrade(addresses: Mapping[str, str]) -> int:
     for name, owner_url in addresses.items():
-        await (_ledger().upgrade_ledger(owner_url) if name == "ledger" else upgrade(name, owner_url))
-        console.print(f"{name}: migrated")
+        is_ours = await (_ledger().upgrade_ledger(owner_url) if name == "ledger" else upgrade(name, owner_url))
+        console.print(f"{name}: {'migrated' if is_ours else 'a newer version has migrated it, left alone'}")
     return 0
 
 

@@ -80,14 +80,22 @@ class Client:
         )
         return Member(tokens["account_id"], email, tokens["access_token"])
 
-    async def mailed_token(self, email: str) -> str:
-        """Return the token of the newest link mailed to an address, as its reader would open it."""
+    async def mailed_token(self, email: str, *, other_than: str | None = None) -> str:
+        """Return the token of the newest link mailed to an address, as its reader would open it.
+
+        `other_than` is the token of an older mail, whose link is spent: the next mail is waited for.
+        """
         for _ in range(WAIT_SECONDS * 10):
-            found = await self._newest_link(email)
-            if found is not None:
-                return parse_qs(urlparse(found).query)["token"][0]
+            token = await self.find_mailed_token(email)
+            if token is not None and token != other_than:
+                return token
             await asyncio.sleep(0.1)
         raise Refused(f"no mail came within {WAIT_SECONDS} s")
+
+    async def find_mailed_token(self, email: str) -> str | None:
+        """Return what `mailed_token` does, None while no mail has come."""
+        found = await self._newest_link(email)
+        return parse_qs(urlparse(found).query)["token"][0] if found is not None else None
 
     async def _newest_link(self, email: str) -> str | None:
         async with self._session.get(self.url("/notify/v1/outbox"), params={"token": self._outbox_token}) as answer:

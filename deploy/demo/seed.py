@@ -1,4 +1,7 @@
-"""The demo space, made through the public API as a tenant would make it: nothing here touches a database."""
+"""The demo space, made through the public API as a tenant would make it: nothing here touches a database.
+
+Every step asks what is there already and makes the rest: whatever interrupts it, the next call goes on where it stopped.
+"""
 
 import asyncio
 import io
@@ -10,15 +13,21 @@ from typing import Any
 import aiohttp
 from PIL import Image, ImageDraw
 
-from deploy.demo.client import Client, Member
+from deploy.demo.client import Client, Member, Refused
 from deploy.demo.people import DEPARTMENTS, NAMES, SKILLS
 
 SLUG = "canal"
 DOMAIN = "canal.example.com"
 ADMIN = f"admin@{DOMAIN}"
 AT_ONCE = 8
+WELCOME = "**Bienvenue au Canal !** Petit-déjeuner vendredi à 9 h."
+UNAUTHORIZED, CONFLICT = 401, 409
 
 Say = Callable[[str, int, int], None]
+
+
+class SpaceTaken(Refused):
+    """There is a space of this name, and its administrator has another password than the demo's."""
 
 
 class Demo:
@@ -32,8 +41,11 @@ class Demo:
         self._random = random.Random(1815)
 
     async def seed(self) -> None:
-        await self._open_space()
-        admin = await self._client.sign_in(ADMIN, self._password)
+        """Make what is missing. Raises Refused, and SpaceTaken where it is not ours to complete."""
+        admin = await self._open_space()
+        # Made last: whoever finds it has nothing to do.
+        if await self._welcomes(admin):
+            return
         members = await self._invite_members(admin)
         await self._set_up_shop(admin)
         resources = await self._set_up_places(admin)
@@ -41,11 +53,33 @@ class Demo:
         await self._talk(admin, members)
         await self._ask_for_help(admin, members)
         await self._buy(admin, members)
+        await self._welcome(admin)
 
-    async def _open_space(self) -> None:
+    async def _open_space(self) -> Member:
         body = {"slug": SLUG, "name": "Canal", "admin": {"email": ADMIN, "password": self._password}}
         headers = {"Operator-Secret": self._operator_secret}
-        await self._client.call("POST", "/identity/v1/tenants", body, headers=headers)
+        made = await self._make("/identity/v1/tenants", body, headers=headers)
+        try:
+            return await self._client.sign_in(ADMIN, self._password)
+        except Refused as error:
+            if made is None and error.status == UNAUTHORIZED:
+                raise SpaceTaken(f"the space {SLUG} is there, and opens with another password") from error
+            raise
+
+    async def _make(self, path: str, body: Any, **more: Any) -> Any:
+        """Return what a POST makes, or None where it is there already."""
+        try:
+            return await self._client.call("POST", path, body, **more)
+        except Refused as error:
+            if error.status != CONFLICT:
+                raise
+            return None
+
+    async def _rows(self, path: str, by: Member) -> list[dict[str, Any]]:
+        """Return what a list route has, on its first page."""
+        found = await self._client.call("GET", path, by=by)
+        rows: list[dict[str, Any]] = found["data"] if isinstance(found, dict) else found
+        return rows
 
     async def _invite_members(self, admin: Member) -> list[Member]:
         done = 0
@@ -65,13 +99,18 @@ class Demo:
         email = f"member{index + 1:02}@{DOMAIN}"
         language = "fr" if index % 2 else "en"
         roles = {0: ["member", "manager"], 1: ["member", "dpo"]}.get(index, ["member"])
-        await self._client.call(
-            "POST", "/identity/v1/invitations", {"email": email, "roles": roles, "language": language}, by=admin
-        )
-        token = await self._client.mailed_token(email)
-        accepted = {"token": token, "password": self._password}
-        await self._client.call("POST", f"/identity/v1/tenants/{SLUG}/invitation-acceptances", accepted)
+        # Of an invitation that was mailed and never accepted: the next one takes its place.
+        spent = await self._client.find_mailed_token(email)
+        invitation = {"email": email, "roles": roles, "language": language}
+        if await self._make("/identity/v1/invitations", invitation, by=admin) is not None:
+            token = await self._client.mailed_token(email, other_than=spent)
+            accepted = {"token": token, "password": self._password}
+            await self._client.call("POST", f"/identity/v1/tenants/{SLUG}/invitation-acceptances", accepted)
         member = await self._client.sign_in(email, self._password)
+        await self._introduce(member, index, name, language)
+        return member
+
+    async def _introduce(self, member: Member, index: int, name: str, language: str) -> None:
         first, _, last = name.partition(" ")
         profile = {
             "first_name": first,
@@ -90,36 +129,46 @@ class Demo:
             "PUT", "/identity/v1/profile/picture", picture, name="me.png", by=member, field="picture"
         )
         await self._client.call("PUT", "/privacy/v1/acceptance", {"number": 1}, by=member)
-        return member
 
     async def _set_up_shop(self, admin: Member) -> None:
         seller = {
             "legal_name": "Canal SAS", "street": "10 quai de Valmy", "postcode": "75010", "city": "Paris",
             "siren": "123456789", "vat_id": "FR00123456789", "iban": "FR7630006000011234567890189",
         }  # fmt: skip
-        await self._client.call("PUT", "/billing/v1/seller", seller, by=admin)
+        await self._client.call("PUT", "/billing/v1/seller", seller, by=admin, etag="*")
+        offered = {price["name"] for price in await self._rows("/billing/v1/prices", admin)}
         for name, price_minor, vat_rate_bp in (
             ("Pass journée / Day pass", 2400, 2000), ("Casier / Locker", 1500, 2000), ("Guide du quartier", 1200, 550),
         ):  # fmt: skip
-            price = {"name": name, "price_minor": price_minor, "vat_rate_bp": vat_rate_bp}
-            await self._client.call("POST", "/billing/v1/prices", price, by=admin)
+            if name not in offered:
+                price = {"name": name, "price_minor": price_minor, "vat_rate_bp": vat_rate_bp}
+                await self._client.call("POST", "/billing/v1/prices", price, by=admin)
         await self._client.call("PUT", "/privacy/v1/officer", {"contact": f"dpo@{DOMAIN}"}, by=admin)
 
     async def _set_up_places(self, admin: Member) -> list[dict[str, Any]]:
-        resources = []
+        resources: list[dict[str, Any]] = []
+        locations = {one["name"]: one for one in await self._rows("/booking/v1/locations", admin)}
         for name, address in (("Valmy", "10 quai de Valmy, Paris"), ("Jemmapes", "22 quai de Jemmapes, Paris")):
             place = {"name": name, "address": address, "time_zone": "Europe/Paris"}
-            location = await self._client.call("POST", "/booking/v1/locations", place, by=admin)
+            location = locations.get(name) or await self._client.call("POST", "/booking/v1/locations", place, by=admin)
             week = [{"weekday": day, "opens": "07:00", "closes": "22:00"} for day in range(7)]
             url = f"/booking/v1/locations/{location['id']}/opening-hours"
             await self._client.call("PUT", url, {"periods": week}, by=admin, etag="*")
-            for kind, title, capacity, units, price in (
-                ("room", f"Salle {name}", 8, 1, 2500), ("desk", f"Bureaux {name}", 1, 12, 400),
-                ("equipment", f"Projecteur {name}", 1, 2, 0),
-            ):  # fmt: skip
-                body = {"location_id": location["id"], "name": title, "kind": kind, "capacity": capacity}
-                body |= {"units": units, "hourly_price_minor": price, "free_cancellation_hours": 24}
-                resources.append(await self._client.call("POST", "/booking/v1/resources", body, by=admin))
+            resources += await self._furnish(admin, location)
+        return resources
+
+    async def _furnish(self, admin: Member, location: dict[str, Any]) -> list[dict[str, Any]]:
+        name, resources = location["name"], []
+        listed = await self._rows(f"/booking/v1/resources?limit=100&location_id={location['id']}", admin)
+        known = {one["name"]: one for one in listed}
+        for kind, title, capacity, units, price in (
+            ("room", f"Salle {name}", 8, 1, 2500), ("desk", f"Bureaux {name}", 1, 12, 400),
+            ("equipment", f"Projecteur {name}", 1, 2, 0),
+        ):  # fmt: skip
+            body = {"location_id": location["id"], "name": title, "kind": kind, "capacity": capacity}
+            body |= {"units": units, "hourly_price_minor": price, "free_cancellation_hours": 24}
+            made = known.get(title) or await self._client.call("POST", "/booking/v1/resources", body, by=admin)
+            resources.append(made)
         return resources
 
     async def _reserve(self, members: list[Member], resources: list[dict[str, Any]]) -> None:
@@ -133,29 +182,36 @@ class Demo:
                 "ends_at": (starts_at + timedelta(hours=1)).isoformat(),
                 "note": "près de la fenêtre" if index % 2 else "near the window",
             }
-            await self._client.call("POST", "/booking/v1/reservations", body, by=member)
+            # Begun on another day, the same hour may be somebody else's by now.
+            if not await self._rows("/booking/v1/reservations?limit=1", member):
+                await self._make("/booking/v1/reservations", body, by=member)
             self._say("reservations", index + 1, len(members))
 
     async def _talk(self, admin: Member, members: list[Member]) -> None:
-        news = {"body": "**Bienvenue au Canal !** Petit-déjeuner vendredi à 9 h.", "is_announcement": True}
-        await self._client.call("POST", "/feed/v1/posts", news, by=admin)
+        known = {post["author"]["id"]: post for post in await self._rows("/feed/v1/posts?limit=100", admin)}
         for index, member in enumerate(members[:16]):
             other = members[(index + 3) % 9]
             post = {"body": f"Who joins for lunch, @{{mention:0}}? ({index + 1})", "mentions": [other.account_id]}
-            made = await self._client.call("POST", "/feed/v1/posts", post, by=member)
+            there = known.get(member.account_id)
+            made = there or await self._client.call("POST", "/feed/v1/posts", post, by=member)
             url = f"/feed/v1/posts/{made['id']}"
-            await self._client.call("POST", f"{url}/comments", {"body": "Avec plaisir !"}, by=other)
+            if not made["counts"].get("comments"):
+                await self._client.call("POST", f"{url}/comments", {"body": "Avec plaisir !"}, by=other)
             await self._client.call("PUT", f"{url}/reactions/like", by=members[(index + 5) % len(members)])
             self._say("posts", index + 1, 16)
 
     async def _ask_for_help(self, admin: Member, members: list[Member]) -> None:
         for index, member in enumerate(members[:10]):
             ticket = {"subject": "Badge", "body": "Mon badge n'ouvre plus la porte.", "category": "access"}
-            made = await self._client.call("POST", "/helpdesk/v1/tickets", ticket, by=member)
+            known = await self._rows("/helpdesk/v1/tickets?limit=1", member)
+            made = known[0] if known else await self._client.call("POST", "/helpdesk/v1/tickets", ticket, by=member)
             url = f"/helpdesk/v1/tickets/{made['id']}"
-            await self._client.upload("POST", f"{url}/attachments", _portrait("?!", index), name="badge.png", by=member)
-            await self._client.call("POST", f"{url}/replies", {"body": "Nous regardons."}, by=admin)
-            await self._client.call("POST", f"{url}/notes", {"body": "Lecteur à remplacer."}, by=admin)
+            if not await self._rows(f"{url}/attachments", member):
+                picture = _portrait("?!", index)
+                await self._client.upload("POST", f"{url}/attachments", picture, name="badge.png", by=member)
+            for words, body in (("replies", "Nous regardons."), ("notes", "Lecteur à remplacer.")):
+                if not await self._rows(f"{url}/{words}", admin):
+                    await self._client.call("POST", f"{url}/{words}", {"body": body}, by=admin)
             self._say("tickets", index + 1, 10)
 
     async def _buy(self, admin: Member, members: list[Member]) -> None:
@@ -166,33 +222,48 @@ class Demo:
                 address |= {"city": "Paris", "country": "FR"}
                 await self._client.call("PUT", "/billing/v1/billing-address", address, by=member, etag="*")
             line = {"price_id": prices[index % len(prices)]["id"], "quantity": 1 + index % 3}
-            await self._client.call("POST", "/billing/v1/orders", {"lines": [line]}, by=member)
-            if index % 4 == 0:
+            orders = await self._rows("/billing/v1/orders?limit=100", member)
+            if not any(order["origin"] == "purchase" for order in orders):
+                await self._client.call("POST", "/billing/v1/orders", {"lines": [line]}, by=member)
+            if index % 4 == 0 and not await self._rows("/billing/v1/quotes?limit=1", member):
                 quote = {"account_id": member.account_id, "lines": [{**line, "quantity": 10}]}
                 await self._client.call("POST", "/billing/v1/quotes", quote, by=admin)
         await self._settle(admin)
 
     async def _settle(self, admin: Member) -> None:
         """Pay every second invoice, credit every fifth, once they are issued."""
+        documents = "/billing/v1/documents?everybody=true&limit=100&kind="
         invoices: list[dict[str, Any]] = []
         for _ in range(100):
-            page = await self._client.call(
-                "GET", "/billing/v1/documents?everybody=true&kind=invoice&limit=100", by=admin
-            )
-            if len(page["data"]) == len(invoices) and len(invoices) >= 12:
+            found = await self._rows(f"{documents}invoice", admin)
+            if len(found) == len(invoices) and len(invoices) >= 12:
                 break
-            invoices = page["data"]
+            # The oldest first: those that come later change nobody's place.
+            invoices = found[::-1]
             await asyncio.sleep(1.5)
+        credited = {note["invoice_id"] for note in await self._rows(f"{documents}credit_note", admin)}
         today = datetime.now(UTC).date().isoformat()
         for index, invoice in enumerate(invoices):
             url = f"/billing/v1/documents/{invoice['id']}"
-            if index % 2 == 0:
+            if index % 2 == 0 and not await self._rows(f"{url}/payments", admin):
                 pay = {"amount_minor": invoice["total_minor"], "method": "transfer", "received_on": today}
                 await self._client.call("POST", f"{url}/payments", pay, by=admin)
-            if index % 5 == 0:
-                credit = {"amount_minor": invoice["total_minor"] // 2 or 1, "reason": "Geste commercial"}
+            if index % 5 == 0 and invoice["id"] not in credited:
+                credit = {"amount_minor": invoice["total_minor"] // 2 or 1, "reason": "goodwill"}
                 await self._client.call("POST", f"{url}/credit-notes", credit, by=admin)
             self._say("invoices", index + 1, len(invoices))
+
+    async def _welcomes(self, admin: Member) -> bool:
+        pinned = await self._rows("/feed/v1/posts?pinned=true&limit=100", admin)
+        return any(post["body"] == WELCOME for post in pinned)
+
+    async def _welcome(self, admin: Member) -> None:
+        """Announce the opening: published and pinned, it says that the space is complete."""
+        posts = await self._rows("/feed/v1/posts?limit=100", admin)
+        known = [post for post in posts if post["body"] == WELCOME]
+        news = {"body": WELCOME, "is_announcement": True}
+        made = known[0] if known else await self._client.call("POST", "/feed/v1/posts", news, by=admin)
+        await self._client.call("PUT", f"/feed/v1/posts/{made['id']}/pin", {"on": True}, by=admin)
 
 
 def _portrait(letters: str, index: int) -> bytes:
@@ -207,6 +278,6 @@ def _portrait(letters: str, index: int) -> bytes:
 async def seed_demo(
     make_client: Callable[[aiohttp.ClientSession], Client], *, password: str, operator_secret: str, say: Say
 ) -> None:
-    """Make the demo space with the client that `make_client(session)` returns. Raises Refused."""
+    """Make the demo space, or what it lacks, with the client that `make_client(session)` returns. Raises Refused."""
     async with aiohttp.ClientSession() as session:
         await Demo(make_client(session), password=password, operator_secret=operator_secret, say=say).seed()

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, make_url, text
 
 from deploy.doctor.checks import of_service, of_suite
 from deploy.doctor.findings import Finding, failed, ok, warning
-from deploy.doctor.site import NotChecked, Site
+from deploy.doctor.site import LEDGER, NotChecked, Site
 from deploy.embedded.provision import EXTENSIONS
-from shared.migrate import as_owner, differences, folder_of
+from services.privacy.ledger.database import scripts as ledger_scripts
+from shared.migrate import as_owner, differences, scripts_of, unknown_revisions
 
 OLDEST, NEWEST = 15, 18
 # Seconds between two clocks: tokens and cooling-off times bear a few, nobody bears half a minute.
@@ -69,7 +69,7 @@ async def _skew(site: Site, service: str) -> float:
 
 @of_service("migrations", seconds=60)
 async def check_migrations(site: Site, service: str) -> list[Finding]:
-    """The database has every revision of the code, and the tables that the models say.
+    """The database has every revision of the code, and the tables that the models say; or it is newer, on the way back.
 
     Revisions are the owner's to read; without its address the tables alone are compared.
     """
@@ -78,28 +78,27 @@ async def check_migrations(site: Site, service: str) -> list[Finding]:
     async with site.comparing:
         if owner is not None:
             missing, unknown = await revisions(service, owner)
+            # First: what a newer version has migrated lacks our newest revision, too, and its tables are not ours to judge.
+            if unknown:
+                return [warning("beyond", revisions=sorted(unknown))]
             if missing:
                 return [failed("behind", revisions=sorted(missing))]
-            if unknown:
-                return [failed("beyond", revisions=sorted(unknown))]
         different = await differences(service, owner or site.services[service].database_url.get_secret_value())
     if different:
         return [failed("different", count=len(different), tables=sorted(set(_tables(different))))]
     return [ok()]
 
 
-async def revisions(service: str, owner_url: str) -> tuple[set[str], set[str]]:
-    """Return the newest revisions that a database lacks, and those that it has and this code does not know."""
-    locations = [str(folder_of(service)), str(folder_of("platform"))]
-    scripts = ScriptDirectory(locations[0], version_locations=locations)
+async def revisions(name: str, owner_url: str) -> tuple[set[str], set[str]]:
+    """Return the newest revisions that a service's database, or the ledger's, lacks, and those that only a newer code knows."""
+    scripts = ledger_scripts() if name == LEDGER else scripts_of(name)
     current: set[str] = set()
 
     def read(connection: Connection) -> None:
         current.update(MigrationContext.configure(connection).get_current_heads())
 
     await as_owner(owner_url, read)
-    known = {script.revision for script in scripts.walk_revisions()}
-    return set(scripts.get_heads()) - current, current - known
+    return set(scripts.get_heads()) - current, unknown_revisions(scripts, current)
 
 
 def _tables(different: list[object]) -> Iterator[str]:

@@ -37,7 +37,7 @@ def check_names() -> list[str]:
 
 async def examine(folder: Path, language: Language, *, names: Collection[str] = (), fixes: bool = False) -> Report:
     """Examine the installation in `folder`, or the environment's. `names` limits the checks; `fixes` repairs first."""
-    findings = await _look(folder, names)
+    where, findings = await _look(folder, names)
     repairs: list[Repair] = []
     if fixes:
         site = survey(folder)
@@ -46,19 +46,21 @@ async def examine(folder: Path, language: Language, *, names: Collection[str] = 
         finally:
             await site.close()
         # What was repaired is looked at with other eyes: nothing of the first look is kept.
-        findings = await _look(folder, names) if repairs else findings
+        where, findings = await _look(folder, names) if repairs else (where, findings)
     return Report(
         examined_at=utc_now(),
         language=language,
+        place=where,
         level=worst(findings),
         findings=[say(one, language) for one in merged(findings)],
         repairs=[one.said(language) for one in repairs],
     )
 
 
-async def _look(folder: Path, names: Collection[str]) -> list[Finding]:
+async def _look(folder: Path, names: Collection[str]) -> tuple[str, list[Finding]]:
+    """Return what was looked at, and what was found there."""
     site = survey(folder)
     try:
-        return await run_checks(site, names)
+        return site.where, await run_checks(site, names)
     finally:
         await site.close()

@@ -94,6 +94,9 @@ class Report(BaseModel):
     schema_version: Literal[1] = 1
     examined_at: datetime
     language: Literal["fr", "en"]
+    place: str = Field(
+        description="what was examined: a data folder, or host and port of each database server; empty for nothing configured"
+    )
     level: Level = Field(description="the highest level of all findings")
     findings: list[SaidFinding] = Field(description="in the order of the checks; what is well is there, too")
     repairs: list[SaidRepair] = Field(description="what --fix did before this examination; empty without it")

@@ -6,6 +6,7 @@ from typing import cast
 from sqlalchemy import func, make_url, select
 
 from deploy.doctor.checks import of_suite
+from deploy.doctor.databases import revisions
 from deploy.doctor.findings import Finding, failed, ok, warning
 from deploy.doctor.site import LEDGER, Site
 from services.privacy.ledger import ChainBroken, open_ledger
@@ -31,12 +32,14 @@ async def check_ledger(site: Site) -> list[Finding]:
     others = [make_url(one.database_url.get_secret_value()) for one in site.services.values()]
     if any((url.host, url.port, url.database) == (other.host, other.port, other.database) for other in others):
         return [failed("not_apart", database=url.database or "")]
+    newer = (await revisions(LEDGER, site.owners[LEDGER]))[1] if LEDGER in site.owners else set()
     different = await ledger_differences(site.owners.get(LEDGER, address))
-    if different:
+    if different and not newer:
         return [failed("behind", count=len(different))]
     try:
         async with open_ledger(settings.ledger_key.get_secret_value(), address) as ledger:
-            return [ok(count=await ledger.verify())]
+            entries = await ledger.verify()
+            return [warning("beyond", revisions=sorted(newer))] if newer else [ok(count=entries)]
     except ChainBroken as error:
         return [failed("broken", position=error.position)]
 

@@ -77,22 +77,22 @@ async def _migrate(site: Site, findings: Collection[Finding]) -> AsyncIterator[R
             yield Repair("migrate", service, is_done=False)
             continue
         try:
-            await upgrade(service, owner)
+            is_ours = await upgrade(service, owner)
         except (*LOST, DBAPIError):
             yield Repair("migrate", service, is_done=False)
             continue
-        yield Repair("migrate", service, is_done=True)
+        yield Repair("migrate", service, is_done=is_ours)
 
 
 async def _migrate_ledger(site: Site, findings: Collection[Finding]) -> AsyncIterator[Repair]:
     if not any((one.check, one.code) == (LEDGER, "behind") for one in findings):
         return
     try:
-        await upgrade_ledger(site.owners[LEDGER])
+        is_ours = await upgrade_ledger(site.owners[LEDGER])
     except (KeyError, *LOST, DBAPIError):
         yield Repair("migrate", LEDGER, is_done=False)
         return
-    yield Repair("migrate", LEDGER, is_done=True)
+    yield Repair("migrate", LEDGER, is_done=is_ours)
 
 
 async def _declare(site: Site, findings: Collection[Finding]) -> AsyncIterator[Repair]:

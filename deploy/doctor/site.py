@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.doctor.findings import Finding, failed
 from deploy.embedded.account import PostgresError
+from deploy.embedded.folder import find_installation, servers_of
 from deploy.embedded.secrets import DATABASES
 from deploy.embedded.suite import EmbeddedSuite
 from deploy.suite import settings_class
@@ -72,6 +73,14 @@ class Site:
     @property
     def is_embedded(self) -> bool:
         return self.folder is not None
+
+    @property
+    def where(self) -> str:
+        """The data folder, or the servers of the databases that are configured; empty for none."""
+        if self.folder is not None:
+            return str(self.folder.resolve())
+        served = [settings.database_url.get_secret_value() for settings in self.services.values()]
+        return servers_of([*served, *self.owners.values()])
 
     def get_suite(self) -> SuiteSettings:
         """Raises NotChecked while the suite's settings are not whole."""
@@ -139,10 +148,10 @@ class Site:
 
 
 def survey(folder: Path) -> Site:
-    """Read the configuration: the folder's when it holds an embedded installation, else the environment's. Never raises."""
+    """Read the configuration: the folder's or the environment's (`find_installation` says which is meant). Never raises."""
     faults: list[Finding] = []
     doctor = _read("", DoctorSettings, faults) or DoctorSettings.model_construct()
-    if (folder / "secrets.json").exists():
+    if find_installation(folder) is not None:
         return _embedded(folder, doctor, faults)
     suite = _read("", SuiteSettings, faults)
     services: dict[str, ServiceSettings] = {}

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from deploy.backup.gate import refuse_half_restored
+from deploy.embedded.folder import make_private
 from deploy.embedded.gateway import Gateway, InternalGateway
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import Names, provision
@@ -75,16 +76,19 @@ class EmbeddedSuite:
         return suite, services, {name: self._address(name, owner=True) for name in self.secrets.databases}
 
     async def start(self) -> None:
-        """Start PostgreSQL, migrate what is not current, and serve."""
-        await self.postgres.start()
-        await self._prepare_databases()
-        # The ports are taken before the services are made: their settings carry the addresses.
+        """Start PostgreSQL, migrate what is not current, and serve. Raises PostgresError, OSError when the port is taken."""
+        self.postgres.lock()
+        # The ports are taken before anything is started, and before the services are made: their settings carry the addresses.
         public, internal = _Late(), _Late()
         servers = [
             HttpServer(public, host="127.0.0.1", port=self._port),
             HttpServer(internal, host="127.0.0.1", port=0),
         ]
         self._port = servers[0].port
+        await self.postgres.start()
+        await self._prepare_databases()
+        # PostgreSQL's user has to pass the data folder where we are root; what members have sent is not its business.
+        make_private(self.folder / "files")
         suite = self._suite_settings(internal_port=servers[1].port)
         self.services = {name: make_service(name, self._settings(name, suite)) for name in SERVICES}
         public.app = Gateway({name: service.public_app() for name, service in self.services.items()})

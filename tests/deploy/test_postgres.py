@@ -40,6 +40,7 @@ async def test_data_survives_a_restart_and_a_kill(folder: Path) -> None:
     await second.start()
     pid = int((second.folder / "data" / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGKILL)
+    await second.stop()
     third = EmbeddedPostgres(folder / "pg", durable=False)
     await third.start()
     assert [row["value"] for row in await rows(third, "SELECT value FROM kept")] == [42]

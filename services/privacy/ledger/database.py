@@ -22,9 +22,9 @@ def scripts() -> ScriptDirectory:
     return ScriptDirectory(str(FOLDER), version_locations=[str(FOLDER)])
 
 
-async def upgrade_ledger(owner_url: str) -> None:
-    """Bring the ledger's database to its newest revision; `owner_url` as for `shared.migrate.upgrade`."""
-    await as_owner(owner_url, _upgrade)
+async def upgrade_ledger(owner_url: str) -> bool:
+    """Bring the ledger's database to its newest revision; `owner_url` and answer as for `shared.migrate.upgrade`."""
+    return bool(await as_owner(owner_url, _upgrade))
 
 
 async def ledger_differences(owner_url: str) -> list[object]:
@@ -34,8 +34,10 @@ async def ledger_differences(owner_url: str) -> list[object]:
     return found
 
 
-def _upgrade(connection: Connection) -> None:
-    run_revisions(connection, scripts(), [LEDGER])
+def _upgrade(connection: Connection) -> bool:
+    if not run_revisions(connection, scripts()):
+        return False
     owner = connection.execute(text("SELECT current_user")).scalar_one()
     for grant in _GRANTS:
         connection.exec_driver_sql(grant.format(role=owner.removesuffix("_owner") + "_app"))
+    return True
