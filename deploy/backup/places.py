@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy.engine import make_url
 
-from deploy.embedded.folder import find_installation, make_private, servers_of, why_not_configured
+from deploy.embedded.folder import NotConfigured, find_installation, make_private, servers_of, why_not_configured
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import Names, provision
 from deploy.embedded.secrets import load_or_make
@@ -19,10 +19,6 @@ from shared.events import SERVICES
 from shared.settings import FileSettings, OwnerSettings, SuiteSettings
 
 LEDGER = "ledger"
-
-
-class NotConfigured(RuntimeError):
-    """Neither an embedded installation nor the environment says where the databases are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ async def open_place(folder: Path) -> AsyncIterator[Place]:
     try:
         # Where nobody holds the folder, a server that runs is one that was left behind. It is used as it is; only a suite
         # that starts would end it, and that has to wait for us.
-        postgres.try_lock()
+        postgres.lock.try_take()
         if not await postgres.find():
             await postgres.start()
         await provision(postgres.admin_url, secrets.databases)

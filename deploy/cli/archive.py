@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from deploy.archive import FolderRefused, Handed, find_tenant, hand_over
-from deploy.cli.connections import DEFAULT_FOLDER, Folder, NotConfigured, database_of
+from deploy.cli.connections import DEFAULT_FOLDER, Folder, database_of
 from shared import logging
 from shared.db import utc_now
 
@@ -33,9 +33,6 @@ def export(
         return 2
     try:
         handed = uvloop.run(_export(data, tenant, to, keeper.strip()))
-    except NotConfigured as error:
-        console.print(str(error), markup=False)
-        return 2
     except FolderRefused as error:
         console.print(str(error), markup=False, soft_wrap=True)
         return 1

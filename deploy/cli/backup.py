@@ -7,11 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import asyncpg
 import uvloop
 from cyclopts import Parameter
 from rich.console import Console
-from sqlalchemy.exc import DBAPIError
 
 from deploy.backup.broker import BrokerAway
 from deploy.backup.commanded import ErasuresHeld
@@ -20,7 +18,7 @@ from deploy.backup.kept import AboveRowSecurity
 from deploy.backup.ledger import NoLedger
 from deploy.backup.making import NewerDatabase, NotEmpty, make_backup
 from deploy.backup.manifest import Damaged, NoBackup
-from deploy.backup.places import LEDGER, NotConfigured, Place, open_place
+from deploy.backup.places import LEDGER, Place, open_place
 from deploy.backup.restoring import LiveTarget, Plan, StillThere, carry_out, plan_restore
 from deploy.backup.snapshots import PauseEnded
 from deploy.backup.tools import ToolFailed
@@ -141,22 +139,11 @@ def _finish(work: Work, folder: Path, data: Path, *, as_json: bool) -> int:
 
     try:
         summary, code = uvloop.run(run())
-    except NotConfigured as error:
-        console.print(f"[red]not configured:[/] {error}")
-        return 2
     except NoBackup as error:
         console.print(str(error))
         return 4
     except REFUSALS as error:
         console.print(f"[red]{type(error).__name__}:[/] {error}")
-        return 1
-    except OSError as error:
-        console.print(f"[red]cannot go on:[/] {error}")
-        return 1
-    except (asyncpg.PostgresError, DBAPIError) as error:
-        # A database's own words may quote rows.
-        cause = getattr(error, "orig", None) or error
-        console.print(f"[red]a database does not answer as it should:[/] {type(cause).__name__}")
         return 1
     if as_json:
         sys.stdout.write(json.dumps(summary) + "\n")

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 from deploy.embedded.folder import DEFAULT_FOLDER as DEFAULT_FOLDER
-from deploy.embedded.folder import find_installation, why_not_configured
+from deploy.embedded.folder import NotConfigured, find_installation, why_not_configured
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.provision import Names
 from deploy.embedded.secrets import load_or_make
@@ -19,10 +19,6 @@ from shared.db import Database
 Folder = Annotated[
     Path, Parameter(env_var="COWORK_DATA", help="data folder; unnamed, it comes after the environment's databases")
 ]
-
-
-class NotConfigured(RuntimeError):
-    """Neither an embedded installation nor the environment says where the databases are."""
 
 
 @asynccontextmanager

@@ -8,11 +8,11 @@ from typing import Annotated
 import aiohttp
 import uvloop
 from cyclopts import Parameter
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 from rich.console import Console
 from rich.markup import escape
 
-from deploy.cli.settings import problems_of
+from deploy.cli.settings import read
 from deploy.demo.client import Client, MailboxClient, Refused
 from deploy.demo.seed import ADMIN, SLUG, SpaceTaken, seed_demo
 from deploy.servers import HttpServer
@@ -45,10 +45,9 @@ def demo(
     mailbox: Annotated[str, Parameter(help="where `cowork mailbox` shows its mails")] = "http://127.0.0.1:8025",
 ) -> int:
     """Seed the demo space through the gateway of services in separate processes; a second call makes what is missing."""
-    try:
-        settings = DemoSettings()
-    except ValidationError as error:
-        console.print(f"[red]not configured:[/] {', '.join(problems_of(error))}")
+    settings, problems = read(DemoSettings)
+    if settings is None:
+        console.print(f"[red]not configured:[/] {', '.join(problems)}")
         return 2
     try:
         uvloop.run(

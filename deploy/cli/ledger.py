@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from deploy.backup.ledger import ledger_of
-from deploy.backup.places import LEDGER, NotConfigured, Place, open_place
+from deploy.backup.places import LEDGER, Place, open_place
 from deploy.cli.connections import DEFAULT_FOLDER, Folder
 from deploy.cli.serve import migrate_databases
 from services.privacy.ledger import ChainBroken
@@ -24,11 +24,7 @@ def verify(
     as_json: Annotated[bool, Parameter(name="--json", help="machine-readable")] = False,
 ) -> int:
     """Recompute the ledger's chain; 1 when it breaks, with the position where it does."""
-    try:
-        found = uvloop.run(_verify(data))
-    except NotConfigured as error:
-        console.print(f"[red]not configured:[/] {error}")
-        return 2
+    found = uvloop.run(_verify(data))
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
     elif found["breaks_at"] is None:

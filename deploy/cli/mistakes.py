@@ -5,9 +5,8 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
 
-from deploy.backup.places import NotConfigured as NoPlace
-from deploy.cli.connections import NotConfigured
 from deploy.cli.settings import problems_of
+from deploy.embedded.folder import NotConfigured
 
 FAILED, NOT_CONFIGURED = 1, 2
 
@@ -17,13 +16,14 @@ def explain(error: Exception) -> tuple[str | None, int]:
     match error:
         case ValidationError():
             return f"not configured: {', '.join(problems_of(error))}", NOT_CONFIGURED
-        case NotConfigured() | NoPlace() | SettingsError() | FileNotFoundError() | PermissionError():
+        case NotConfigured() | SettingsError() | FileNotFoundError() | PermissionError():
             return f"not configured: {error}", NOT_CONFIGURED
         case EOFError():
             return "nobody is there to ask: give --yes", FAILED
         case DBAPIError() | asyncpg.PostgresError() | asyncpg.InterfaceError():
+            # A database's own words may quote rows.
             cause = getattr(error, "orig", None) or error
-            return f"the database does not answer as it should: {type(cause).__name__}", FAILED
+            return f"a database does not answer as it should: {type(cause).__name__}", FAILED
         case ConnectionError() | TimeoutError():
             return f"not reachable: {error}", FAILED
         case OSError():

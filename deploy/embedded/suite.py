@@ -77,7 +77,7 @@ class EmbeddedSuite:
 
     async def start(self) -> None:
         """Start PostgreSQL, migrate what is not current, and serve. Raises PostgresError, OSError when the port is taken."""
-        self.postgres.lock()
+        self.postgres.lock.take()
         # The ports are taken before anything is started, and before the services are made: their settings carry the addresses.
         public, internal = _Late(), _Late()
         servers = [

@@ -111,7 +111,7 @@ async def test_a_port_that_is_taken_is_named_before_anything_is_started(folder: 
             await suite.start()
         await suite.stop()
     assert not (suite.postgres.folder / "data").exists()
-    suite.postgres.lock()
+    suite.postgres.lock.take()
     await suite.postgres.stop()
 
 
@@ -122,10 +122,10 @@ async def test_while_somebody_works_with_a_stopped_installation_no_suite_starts_
         assert place.where == str(folder.resolve())
         assert mode(folder / "files") == 0o700, "also where it stood open before"
         with pytest.raises(PostgresError, match="another cowork"):
-            EmbeddedPostgres(folder / "postgres").lock()
+            EmbeddedPostgres(folder / "postgres").lock.take()
         async with open_place(folder) as other:
             assert other.owners == place.owners, "two commands may share the server"
-    EmbeddedPostgres(folder / "postgres").lock()
+    EmbeddedPostgres(folder / "postgres").lock.take()
 
 
 async def test_what_a_drill_restores_is_nobody_elses_to_read(urls: Any) -> None:

@@ -12,6 +12,7 @@ from shared import people as remembered_names
 from shared.events.identity import Language
 from shared.internal import Internal
 from shared.people import NAME_SECONDS, find_people
+from tests.support.neighbour import identity_answering
 
 TENANT = UUID(int=7)
 
@@ -23,9 +24,6 @@ class Identity:
         self.names: dict[str, str] = {}
         self.asked = 0
 
-    async def token(self, _: web.Request) -> web.Response:
-        return web.json_response({"access_token": "t", "expires_in": 600})
-
     async def label(self, request: web.Request) -> web.Response:
         self.asked += 1
         ids = (await request.json())["ids"]
@@ -35,16 +33,9 @@ class Identity:
 
 @pytest.fixture
 async def identity() -> AsyncIterator[tuple[Identity, Internal]]:
-    identity, app = Identity(), web.Application()
-    app.router.add_post("/internal/service-tokens", identity.token)
-    app.router.add_post("/internal/labels", identity.label)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    internal = Internal("test", "secret", {"identity": f"http://127.0.0.1:{runner.addresses[0][1]}"})
-    yield identity, internal
-    await internal.close()
-    await runner.cleanup()
+    identity = Identity()
+    async with identity_answering("POST", "labels", identity.label) as internal:
+        yield identity, internal
 
 
 async def test_a_name_is_asked_once_a_second_and_an_erased_person_loses_it_within_one(identity: Any) -> None:

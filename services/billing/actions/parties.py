@@ -46,10 +46,10 @@ async def ensure_party(session: AsyncSession, account_id: UUID) -> UUID:
     return party_id
 
 
-async def get_address(session: AsyncSession, account_id: UUID, *, with_for_update: bool = False) -> Party:
+async def get_address(session: AsyncSession, account_id: UUID, *, lock: bool = False) -> Party:
     """Raises AddressNotFound."""
     party_id = await find_party_id(session, account_id)
-    party = await session.get(Party, party_id, with_for_update=with_for_update) if party_id else None
+    party = await session.get(Party, party_id, with_for_update=lock or None) if party_id else None
     if party is None or party.street is None:
         raise AddressNotFound
     return party
@@ -71,7 +71,7 @@ async def set_address(
 
 async def delete_address(session: AsyncSession, account_id: UUID, *, if_match: str | None) -> None:
     """Delete the private billing address; nothing of it stays outside issued documents. Raises AddressNotFound."""
-    party = await get_address(session, account_id, with_for_update=True)
+    party = await get_address(session, account_id, lock=True)
     check_match(if_match, party.version)
     for name in ADDRESS:
         setattr(party, name, None)

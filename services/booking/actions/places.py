@@ -25,16 +25,9 @@ async def add_location(session: AsyncSession, *, name: str, address: str, time_z
     return location
 
 
-async def get_location(session: AsyncSession, location_id: UUID) -> Location:
-    location = await session.get(Location, location_id)
-    if location is None:
-        raise LocationNotFound
-    return location
-
-
-async def lock_location(session: AsyncSession, location_id: UUID) -> Location:
-    """Return what `get_location` does; it stays as it is until the transaction ends."""
-    location = await session.get(Location, location_id, with_for_update=True)
+async def get_location(session: AsyncSession, location_id: UUID, *, lock: bool = False) -> Location:
+    """Raises LocationNotFound. With `lock`, it stays as it is until the transaction ends."""
+    location = await session.get(Location, location_id, with_for_update=lock or None)
     if location is None:
         raise LocationNotFound
     return location
@@ -54,7 +47,7 @@ async def replace_opening_hours(
     if_match: str | None,
 ) -> Location:
     """Set a location's week and closed days as a whole."""
-    location = await lock_location(session, location_id)
+    location = await get_location(session, location_id, lock=True)
     check_match(if_match, location.version)
     await session.execute(delete(OpeningPeriod).where(OpeningPeriod.location_id == location_id))
     await session.execute(delete(Closure).where(Closure.location_id == location_id))
@@ -74,16 +67,9 @@ async def add_resource(session: AsyncSession, *, location_id: UUID, **fields: An
     return resource
 
 
-async def get_resource(session: AsyncSession, resource_id: UUID) -> Resource:
-    resource = await session.get(Resource, resource_id)
-    if resource is None:
-        raise ResourceNotFound
-    return resource
-
-
-async def lock_resource(session: AsyncSession, resource_id: UUID) -> Resource:
-    """Return what `get_resource` does; it stays as it is until the transaction ends."""
-    resource = await session.get(Resource, resource_id, with_for_update=True)
+async def get_resource(session: AsyncSession, resource_id: UUID, *, lock: bool = False) -> Resource:
+    """Raises ResourceNotFound. With `lock`, it stays as it is until the transaction ends."""
+    resource = await session.get(Resource, resource_id, with_for_update=lock or None)
     if resource is None:
         raise ResourceNotFound
     return resource
@@ -93,7 +79,7 @@ async def change_resource(
     session: AsyncSession, resource_id: UUID, *, changes: dict[str, Any], if_match: str | None
 ) -> Resource:
     """Change a resource's fields; reservations keep the price and the terms that were frozen on them."""
-    resource = await lock_resource(session, resource_id)
+    resource = await get_resource(session, resource_id, lock=True)
     check_match(if_match, resource.version)
     for name, value in changes.items():
         setattr(resource, name, value)

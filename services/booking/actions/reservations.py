@@ -143,20 +143,17 @@ async def _announce(session: AsyncSession, reservation: Reservation) -> None:
     await publish(session, ReservationConfirmed(**common, **price), version=reservation.version)
 
 
-async def get_reservation(session: AsyncSession, caller: Caller, reservation_id: UUID) -> Reservation:
-    """Return the caller's own reservation, or anybody's for staff. Raises ReservationNotFound."""
-    return _seen_by(caller, await session.get(Reservation, reservation_id))
+async def get_reservation(
+    session: AsyncSession, caller: Caller, reservation_id: UUID, *, lock: bool = False
+) -> Reservation:
+    """Return the caller's own reservation, or anybody's for staff. Raises ReservationNotFound.
 
-
-async def lock_reservation(session: AsyncSession, caller: Caller, reservation_id: UUID) -> Reservation:
-    """Return what `get_reservation` does; its version and state stay until the transaction ends."""
-    return _seen_by(caller, await session.get(Reservation, reservation_id, with_for_update=True))
-
-
-def _seen_by(caller: Caller, found: Reservation | None) -> Reservation:
-    if found is None or not (caller.is_staff or found.account_id == caller.account_id):
+    With `lock`, its version and state stay until the transaction ends.
+    """
+    reservation = await session.get(Reservation, reservation_id, with_for_update=lock or None)
+    if reservation is None or not (caller.is_staff or reservation.account_id == caller.account_id):
         raise ReservationNotFound
-    return found
+    return reservation
 
 
 async def list_reservations(
@@ -189,7 +186,7 @@ async def decide(
     Raises AlreadyDecided when somebody was faster, RequestExpired when it would be confirmed after its start, and
     RequesterGone when nobody is left to confirm it to.
     """
-    reservation = await lock_reservation(session, caller, reservation_id)
+    reservation = await get_reservation(session, caller, reservation_id, lock=True)
     check_match(if_match, reservation.version)
     if reservation.cancelled_for is CancelReason.HOLD_EXPIRED:
         raise RequestExpired
@@ -214,7 +211,7 @@ async def cancel(
     session: AsyncSession, caller: Caller, reservation_id: UUID, *, if_match: str | None, now: datetime
 ) -> Reservation:
     """Cancel a reservation: free of charge on the terms it was made on, or when staff cancels. Raises NotCancellable."""
-    reservation = await lock_reservation(session, caller, reservation_id)
+    reservation = await get_reservation(session, caller, reservation_id, lock=True)
     check_match(if_match, reservation.version)
     if reservation.state not in UPCOMING or reservation.ends_at <= now:
         raise NotCancellable

@@ -11,6 +11,7 @@ from services.helpdesk.errors import NotStaff
 from services.helpdesk.staff import check_staff
 from shared.events.identity import Role
 from shared.internal import Internal
+from tests.support.neighbour import identity_answering
 
 
 class Identity:
@@ -18,9 +19,6 @@ class Identity:
 
     def __init__(self) -> None:
         self.roles: dict[UUID, list[Role]] = {}
-
-    async def token(self, _: web.Request) -> web.Response:
-        return web.json_response({"access_token": "t", "expires_in": 600})
 
     async def list_accounts(self, request: web.Request) -> web.Response:
         found = sorted(one for one in self.roles if one > UUID(request.query["after"]))[: int(request.query["limit"])]
@@ -30,16 +28,9 @@ class Identity:
 
 @pytest.fixture
 async def identity() -> AsyncIterator[tuple[Identity, Internal]]:
-    identity, app = Identity(), web.Application()
-    app.router.add_post("/internal/service-tokens", identity.token)
-    app.router.add_get("/internal/accounts", identity.list_accounts)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    internal = Internal("helpdesk", "secret", {"identity": f"http://127.0.0.1:{runner.addresses[0][1]}"})
-    yield identity, internal
-    await internal.close()
-    await runner.cleanup()
+    identity = Identity()
+    async with identity_answering("GET", "accounts", identity.list_accounts) as internal:
+        yield identity, internal
 
 
 async def test_nobody_but_staff_is_given_a_ticket(desk: Any, identity: Any) -> None:
