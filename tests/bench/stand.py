@@ -81,8 +81,10 @@ class Stand:
         if self._suite is None:
             postbox = Postbox().start()
             self.closing(_sync(postbox.stop))
+            # A smoke run's processes start faster: nobody asks for their memory.
+            is_smoke = self.scale != 1
             self._suite = Processes(
-                self.folder, postbox, self.amqp_url, postgres=self.postgres, roles=("api", "worker")
+                self.folder, postbox, self.amqp_url, postgres=self.postgres, roles=("api", "worker"), warm=is_smoke
             )
             await self._suite.start()
             self.closing(self._suite.stop)

@@ -18,6 +18,7 @@ from deploy.backup.wiping import wipe
 from services.privacy.ledger.database import ledger_differences
 from shared.events import SERVICES
 from tests.support.broker import delete_queues
+from tests.support.commands import cowork
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,12 +28,6 @@ SUITE = {
     "COWORK_INTERNAL_URLS": '{"identity": "http://127.0.0.1:9"}',
 }
 OF_SERVICE = ("DATABASE_URL", "CLIENT_SECRET", "DIGEST_KEY")
-
-
-def cowork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment}
-    command = [sys.executable, "-m", "deploy.cli", *arguments]
-    return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
 
 
 def test_config_check_names_what_is_missing_and_shows_no_secret() -> None:

@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from sqlalchemy import make_url
 from deploy.doctor.checks import CHECKS
 from deploy.doctor.findings import EXIT_CODES, Report
 from shared.migrate import ROOT
+from tests.support.commands import cowork
 from tests.support.ports import free_port
 
 SCHEMA = ROOT / "docs" / "doctor.schema.json"
@@ -70,14 +68,7 @@ async def test_a_missing_setting_is_named(patient: Any, only_problem: Any) -> No
 
 
 async def test_where_nothing_is_set_everything_is_named_in_the_terminals_language() -> None:
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "deploy.cli", "doctor"],
-        env={"PATH": os.environ["PATH"], "LANG": "fr_FR.UTF-8", "COLUMNS": "200", "COWORK_DATA": "/nowhere"},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    done = await asyncio.to_thread(cowork, "doctor", LANG="fr_FR.UTF-8", COWORK_DATA="/nowhere")
     assert done.returncode == 1
     assert "Non défini : COWORK_PRIVACY_DATABASE_URL" in done.stdout
     assert "Quelque chose ne va pas." in done.stdout

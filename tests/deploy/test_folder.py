@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.secrets import load_or_make
 from deploy.embedded.suite import EmbeddedSuite
 from shared.migrate import ROOT
+from tests.support.commands import cowork
 from tests.support.patient import environment
 
 OWNER = "COWORK_FEED_OWNER_URL"
@@ -44,12 +44,6 @@ def tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     load_or_make(DEFAULT_FOLDER)
     return folder
-
-
-def cowork(where: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", **variables}
-    command = [sys.executable, "-m", "deploy.cli", *arguments]
-    return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=120, check=False, cwd=where)
 
 
 def mode(path: Path) -> int:
@@ -152,7 +146,7 @@ def test_the_environment_comes_before_a_folder_that_nobody_has_named(tried: Path
 
 def test_commands_say_which_installation_they_take(tried: Path) -> None:
     def examined(*arguments: str, **variables: str) -> str:
-        done = cowork(tried, "doctor", "settings", "--json", *arguments, **variables)
+        done = cowork("doctor", "settings", "--json", *arguments, where=tried, **variables)
         assert "hush" not in done.stdout + done.stderr
         place: str = json.loads(done.stdout)["place"]
         return place
@@ -162,10 +156,10 @@ def test_commands_say_which_installation_they_take(tried: Path) -> None:
     assert examined(**{OWNER: ELSEWHERE}) == "db.example.com:6432"
     assert examined("--data", "var/cowork", **{OWNER: ELSEWHERE}) == folder
     assert examined(**{OWNER: ELSEWHERE, "COWORK_DATA": "var/cowork"}) == folder
-    shown = cowork(tried, "doctor", "settings", LANG="fr", **{OWNER: ELSEWHERE})
+    shown = cowork("doctor", "settings", where=tried, LANG="fr", **{OWNER: ELSEWHERE})
     assert "Installation : db.example.com:6432" in shown.stdout
     for command in (["backup", "new"], ["restore", "old"], ["drill", "old"], ["ledger", "verify"], ["dlq", "list"]):
-        refused = cowork(tried, *command, **{OWNER: ELSEWHERE})
+        refused = cowork(*command, where=tried, **{OWNER: ELSEWHERE})
         assert refused.returncode == 2, refused.stdout + refused.stderr
         assert "the environment names databases, so the installation in var/cowork is not taken" in refused.stderr
     assert not (tried / "new").exists()
@@ -177,7 +171,7 @@ async def test_a_backup_says_where_it_comes_from_and_a_restore_what_it_would_rep
     variables = {f"COWORK_{name.upper()}_OWNER_URL": address for name, address in place.owners.items()}
     variables |= {"COWORK_FILES_URL": place.files_url, "COWORK_PRIVACY_LEDGER_KEY": place.ledger_key}
     variables |= {name: os.environ[name] for name in ("COWORK_PG_BIN",) if name in os.environ}
-    done = await asyncio.to_thread(cowork, tried, "backup", "made", "--json", **variables)
+    done = await asyncio.to_thread(cowork, "backup", "made", "--json", where=tried, **variables)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["place"] == place.where == servers_of(place.owners.values())
     assert f"installation: {place.where}" in done.stderr

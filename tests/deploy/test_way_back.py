@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +15,7 @@ from deploy.doctor.findings import EXIT_CODES
 from services.privacy.ledger.database import upgrade_ledger
 from shared.events import SERVICES
 from shared.migrate import ROOT, upgrade
+from tests.support.commands import cowork
 from tests.support.patient import NOWHERE, environment
 
 FUTURE = "of_next_year"
@@ -62,16 +60,8 @@ async def test_what_a_newer_version_has_migrated_is_left_alone(urls: Any, name: 
 
 async def test_the_command_goes_on_with_a_newer_database_and_says_so(place: Place) -> None:
     owners = {f"COWORK_{name.upper()}_OWNER_URL": address for name, address in place.owners.items()}
-    clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **owners}
     async with newer(place.owners["feed"]), newer(place.owners[LEDGER]):
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "deploy.cli", "migrate"],
-            env=clean,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = await asyncio.to_thread(cowork, "migrate", **owners)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert said.count("newer_left_alone") == 2

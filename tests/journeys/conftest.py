@@ -29,7 +29,9 @@ async def suite(request: Any, postbox: Any, amqp_url: str) -> AsyncIterator[Any]
     folder = Path(tempfile.mkdtemp(prefix=f"cowork-journeys-{request.param}-"))
     folder.chmod(0o755)
     running = (
-        suites.Embedded(folder, postbox) if request.param == "local" else suites.Processes(folder, postbox, amqp_url)
+        suites.Embedded(folder, postbox)
+        if request.param == "local"
+        else suites.Processes(folder, postbox, amqp_url, warm=True)
     )
     await running.start()
     yield running

@@ -3,8 +3,6 @@
 import asyncio
 import hashlib
 import json
-import os
-import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,7 @@ from deploy.backup.places import connected
 from deploy.embedded.provision import Names
 from deploy.embedded.suite import EmbeddedSuite
 from shared.events import SERVICES
-from tests.support import suites
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import commands, suites
 
 
 class Installation(ABC):
@@ -25,13 +21,9 @@ class Installation(ABC):
 
     async def cowork(self, *arguments: str | Path, **variables: str) -> tuple[int, Any, str]:
         """Return the exit code, the JSON summary (None without one) and what was said."""
-        command = [sys.executable, "-m", "deploy.cli", *map(str, arguments), *self._data()]
-        process = await asyncio.create_subprocess_exec(
-            *command, env={**self._environment(), **variables}, stdin=-3, stdout=-1, stderr=-1, cwd=ROOT
-        )
-        said, errors = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, json.loads(said) if said.startswith(b"{") else None, errors.decode()
+        told = {**self._environment(), **variables}
+        done = await asyncio.to_thread(commands.cowork, *arguments, *self._data(), **told)
+        return done.returncode, json.loads(done.stdout) if done.stdout.startswith("{") else None, done.stderr
 
     async def start(self) -> None:
         await self.suite.start()
@@ -64,7 +56,7 @@ class Installation(ABC):
     def _data(self) -> list[str]: ...
 
     def _environment(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
+        return {}
 
 
 class Embedded(Installation):
@@ -93,7 +85,7 @@ class Separate(Installation):
     """A process per service over RabbitMQ, configured by the environment."""
 
     def __init__(self, folder: Path, postbox: Any, amqp_url: str) -> None:
-        self.suite: suites.Processes = suites.Processes(folder, postbox, amqp_url)
+        self.suite: suites.Processes = suites.Processes(folder, postbox, amqp_url, warm=True)
 
     async def halt(self) -> None:
         await self.suite.stop_processes()

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from deploy.doctor.findings import Report
 from deploy.doctor.words import Language
 from deploy.embedded.secrets import DATABASES
 from shared.events import SERVICES
-from shared.migrate import ROOT
+from tests.support.commands import cowork
 from tests.support.ports import free_port
 from tests.support.postbox import Postbox
 from tests.support.rabbitmq import Node
@@ -43,7 +42,7 @@ class Patient:
     async def start(self) -> None:
         self.postbox.start()
         await asyncio.to_thread(self.node.start)
-        self.suite = Processes(self.folder, self.postbox, self.node.url())
+        self.suite = Processes(self.folder, self.postbox, self.node.url(), warm=True)
         await self.suite.start()
         self.space = await open_space(self.suite)
 
@@ -81,18 +80,7 @@ class Patient:
 
     async def command(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
         """Run `cowork …` in the suite's environment, where there is no installation that somebody tries out."""
-        clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", **self.environment, **changed}
-        command = [sys.executable, "-m", "deploy.cli", *arguments]
-        return await asyncio.to_thread(
-            subprocess.run,
-            command,
-            env=clean,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=self.folder,
-        )
+        return await asyncio.to_thread(cowork, *arguments, where=self.folder, **{**self.environment, **changed})
 
     async def change(self, service: str, statements: str) -> None:
         """Change a service's database as its superuser."""

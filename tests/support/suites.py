@@ -25,6 +25,7 @@ from services.privacy.ledger.database import upgrade_ledger
 from shared.events import SERVICES
 from shared.migrate import upgrade
 from tests.support.broker import delete_queues
+from tests.support.commands import cowork
 from tests.support.ports import free_port
 from tests.support.postbox import Postbox, PostboxClient
 from tests.support.warm import WarmProcess
@@ -184,8 +185,7 @@ class Processes(Suite):
             await self.ready(name)
 
     def declare_topology(self) -> None:
-        command = [sys.executable, "-m", "deploy.cli", "topology"]
-        subprocess.run(command, env=self.environment_of("identity"), check=True, capture_output=True)
+        cowork("topology", **self.environment_of("identity")).check_returncode()
 
     async def stop(self) -> None:
         stuck = await self.stop_processes()

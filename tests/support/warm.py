@@ -1,38 +1,55 @@
 """Processes of the suite that start warm: forked from one that has imported everything, told by their environment what to be.
 
-A fault run ends and starts hundreds of processes on a busy machine; reading the same modules again takes them seconds
-each. What runs is the same command in a process of its own: it is killed, stopped and waited for like any other.
+A run ends and starts hundreds of processes on a busy machine; reading the same modules again takes them seconds each.
+What runs is the same command in a process of its own: it is killed, stopped and waited for like any other.
 """
 
 import importlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from functools import cache
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 PRELOADED = "tests.support.warmed"
+# Whoever starts a process asks all others whether they have ended, and an answer is read once.
+_ASKING = threading.RLock()
 
 
 class WarmProcess:
-    """What the harness uses of `subprocess.Popen`."""
+    """What the harness uses of `subprocess.Popen`; `log` takes stdout, and stderr unless `errors` does."""
 
-    def __init__(self, arguments: Sequence[str], environment: dict[str, str], log: Path) -> None:
-        process = _server().Process(target=run, args=(list(arguments), environment, str(log)), daemon=True)
-        process.start()
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        log: Path,
+        *,
+        errors: Path | None = None,
+        where: Path | None = None,
+    ) -> None:
+        streams = str(log), str(errors or log)
+        told = list(arguments), environment, streams, where and str(where)
+        with _ASKING:
+            process = _server().Process(target=run, args=told, daemon=True)
+            process.start()
         assert process.pid is not None
         self._process: ForkServerProcess = process
         self.pid: int = process.pid
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        with _ASKING:
+            return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        status = self._process.exitcode
+        wait([self._process.sentinel], timeout)
+        status = self.poll()
         if status is None:
             raise subprocess.TimeoutExpired("warm process", timeout or 0)
         return status
@@ -42,7 +59,7 @@ class WarmProcess:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        self._process.kill()
+        self.send_signal(signal.SIGKILL)
 
 
 @cache
@@ -52,13 +69,15 @@ def _server() -> ForkServerContext:
     return context
 
 
-def run(arguments: list[str], environment: dict[str, str], log: str) -> None:
-    """Be the command: `arguments` are those of `cowork`."""
+def run(arguments: list[str], environment: dict[str, str], streams: tuple[str, str], where: str | None) -> None:
+    """Be the command: `arguments` are those of `cowork`, `streams` the files of stdout and stderr."""
     os.environ.clear()
     os.environ.update(environment)
-    with Path(log).open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    for number, path in enumerate(streams, start=1):
+        with Path(path).open("ab") as file:
+            os.dup2(file.fileno(), number)
+    if where is not None:
+        os.chdir(where)
     sys.argv = ["cowork", *arguments]
     # The one module that has read the environment when it was imported.
     importlib.import_module("shared.bus.crash").arm(environment.get("COWORK_CRASH", ""))

@@ -1,10 +1,15 @@
-"""Imported once by the process that warm ones are forked from (`warm.py`): the command and every service."""
+"""Imported once by the process that warm ones are forked from (`warm.py`): what the commands need, and every service.
+
+Not the commands themselves: their consoles measure the terminal when they are imported.
+"""
 
 import importlib
 
+import deploy.backup.drill
 import deploy.cli.app
-import deploy.cli.bus
-import deploy.cli.serve
+import deploy.doctor.examination
+import deploy.suite
+import deploy.topology
 from shared.events import SERVICES
 
 for service in SERVICES:

@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from services.billing.actions import quotes
 from services.billing.chain import COVERED
 from shared.db import utc_now, uuid7
 from shared.events.identity import TenantDeactivated
-from shared.migrate import ROOT
+from tests.support.commands import cowork
 
 KEEPER = "Étude Martin, notaires"
 
@@ -191,20 +190,15 @@ async def test_the_archive_of_a_space_that_is_gone_is_still_whole(
         assert (tmp_path / "after" / name).read_bytes() == (tmp_path / "before" / name).read_bytes()
 
 
-def cowork(shop: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
-    url = shop.billing.database.engine.url.render_as_string(hide_password=False)
+def export(shop: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "COLUMNS": "200",
         "COWORK_DATA": "/nowhere",
         "COWORK_FILES_URL": "file:///nowhere",
-        "COWORK_BILLING_DATABASE_URL": url,
+        "COWORK_BILLING_DATABASE_URL": shop.billing.database.engine.url.render_as_string(hide_password=False),
         "COWORK_BILLING_CLIENT_SECRET": "x" * 32,
         "COWORK_BILLING_DIGEST_KEY": "x" * 32,
     }
-    command = [sys.executable, "-m", "deploy.cli", "archive", "export", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    return cowork("archive", "export", *arguments, **environment)
 
 
 async def test_the_command_says_how_far_it_is_and_exits_with_its_code(
@@ -213,16 +207,16 @@ async def test_the_command_says_how_far_it_is_and_exits_with_its_code(
     await traded(shop, address)
     (slug,) = await shop.billing.rows("SELECT slug FROM tenants WHERE tenant_id = :t", t=shop.tenant)
     folder = str(tmp_path / "archive")
-    done = cowork(shop, slug.slug, "--to", folder, "--keeper", KEEPER)
+    done = export(shop, slug.slug, "--to", folder, "--keeper", KEEPER)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "4/4" in done.stderr
     assert "the hash chain of 4 documents is whole" in done.stderr
     assert "archive.exported" in done.stderr
     assert KEEPER not in done.stderr
-    assert cowork(shop, slug.slug, "--to", folder, "--keeper", KEEPER).returncode == 1
-    assert cowork(shop, str(uuid7()), "--to", folder, "--keeper", KEEPER).returncode == 4
-    assert cowork(shop, slug.slug, "--to", folder, "--keeper", " ").returncode == 2
-    assert cowork(shop, slug.slug, "--to", folder).returncode == 2
+    assert export(shop, slug.slug, "--to", folder, "--keeper", KEEPER).returncode == 1
+    assert export(shop, str(uuid7()), "--to", folder, "--keeper", KEEPER).returncode == 4
+    assert export(shop, slug.slug, "--to", folder, "--keeper", " ").returncode == 2
+    assert export(shop, slug.slug, "--to", folder).returncode == 2
 
 
 async def test_a_forged_document_is_handed_over_and_named(shop: Any, address: dict[str, str], tmp_path: Path) -> None:
@@ -234,7 +228,7 @@ async def test_a_forged_document_is_handed_over_and_named(shop: Any, address: di
     await connection.execute("UPDATE documents SET total_minor = 1 WHERE number = 2 AND tenant_id = $1", shop.tenant)
     await connection.execute("ALTER TABLE documents ENABLE TRIGGER frozen")
     await connection.close()
-    done = cowork(shop, str(shop.tenant), "--to", str(tmp_path / "archive"), "--keeper", KEEPER)
+    done = export(shop, str(shop.tenant), "--to", str(tmp_path / "archive"), "--keeper", KEEPER)
     number = f"INV-{utc_now().year}-000002"
     assert done.returncode == 1
     assert number in done.stderr
