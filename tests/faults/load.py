@@ -38,12 +38,16 @@ class Answers:
 
 
 class Load:
-    """Writes at a steady rate until stopped; a request that finds no server is counted, never repeated."""
+    """Writes `per_second` requests until stopped; one that finds no server is counted, never repeated.
+
+    What a machine does not carry is left out: at most so many requests are on their way at once.
+    """
 
     def __init__(
         self, space: Space, members: list[Any], rooms: list[Any], tickets: list[str], slots: Iterator[int]
     ) -> None:
         self.answers = Answers()
+        self.per_second: float = REQUESTS_PER_SECOND
         self._space = space
         self._members = members
         self._rooms = rooms
@@ -83,7 +87,7 @@ class Load:
         due = loop.time()
         writes = self._mix()
         while True:
-            due = max(due + 1 / REQUESTS_PER_SECOND, loop.time() - 1)
+            due = max(due + 1 / self.per_second, loop.time() - 1)
             await asyncio.sleep(max(0, due - loop.time()))
             await self._going.wait()
             if len(self._tasks) < MOST_AT_ONCE:
@@ -120,10 +124,18 @@ class Load:
         await self._call("tickets", "/helpdesk/v1/tickets", body, by=self._random.choice(self._members), mark=mark)
 
     async def _reply(self) -> None:
-        number = self._random.randrange(len(self._tickets))
-        requester = self._members[number % len(self._members)]
-        url = f"/helpdesk/v1/tickets/{self._tickets[number]}/replies"
-        await self._call(None, url, {"body": self._mark()}, by=requester)
+        await self.reply_on(self._random.choice(self._tickets))
+
+    async def reply_on(self, ticket: str) -> None:
+        """Reply as the requester of one of the tickets that the ground has opened."""
+        requester = self._members[self._tickets.index(ticket) % len(self._members)]
+        await self._call(None, f"/helpdesk/v1/tickets/{ticket}/replies", {"body": self._mark()}, by=requester)
+
+    async def carried(self, seconds: float) -> float:
+        """Watch for some seconds; return the requests per second that were answered."""
+        before = self.answers.counts.total()
+        await asyncio.sleep(seconds)
+        return (self.answers.counts.total() - before) / seconds
 
     async def reply_rate(self, seconds: float, *, leaving_out: str) -> float:
         """Watch for some seconds; return the replies per second that were accepted on all tickets but one."""
