@@ -86,16 +86,12 @@ class Client:
         `other_than` is the token of an older mail, whose link is spent: the next mail is waited for.
         """
         for _ in range(WAIT_SECONDS * 10):
-            token = await self.find_mailed_token(email)
+            found = await self._newest_link(email)
+            token = parse_qs(urlparse(found).query)["token"][0] if found is not None else None
             if token is not None and token != other_than:
                 return token
             await asyncio.sleep(0.1)
         raise Refused(f"no mail came within {WAIT_SECONDS} s")
-
-    async def find_mailed_token(self, email: str) -> str | None:
-        """Return what `mailed_token` does, None while no mail has come."""
-        found = await self._newest_link(email)
-        return parse_qs(urlparse(found).query)["token"][0] if found is not None else None
 
     async def _newest_link(self, email: str) -> str | None:
         async with self._session.get(self.url("/notify/v1/outbox"), params={"token": self._outbox_token}) as answer:

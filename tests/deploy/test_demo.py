@@ -4,6 +4,7 @@ import stat
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from deploy.cli.run import _seed
 from deploy.demo import seed as making
 from deploy.demo.client import Client
-from deploy.demo.seed import SLUG, seed_demo
+from deploy.demo.seed import DOMAIN, SLUG, seed_demo
 from deploy.embedded.provision import Names
 from deploy.embedded.suite import EmbeddedSuite
 from services.notify.api import outbox_token
@@ -57,16 +58,19 @@ async def suite(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedSuite]
 
 async def seed(suite: EmbeddedSuite, *, calls: int) -> int:
     """Go on with the space; return how many calls that make something are left of `calls`. Raises Interrupted."""
-    token = outbox_token(suite.secrets.digest_keys["notify"])
     Impatient.left = calls
-
-    def client(session: aiohttp.ClientSession) -> Client:
-        return Impatient(lambda _: suite.url, session, slug=SLUG, outbox_token=token)
-
     await seed_demo(
-        client, password=suite.secrets.demo_password, operator_secret=suite.secrets.operator_secret, say=lambda *_: None
+        partial(client_of, suite),
+        password=suite.secrets.demo_password,
+        operator_secret=suite.secrets.operator_secret,
+        say=lambda *_: None,
     )
     return Impatient.left
+
+
+def client_of(suite: EmbeddedSuite, session: aiohttp.ClientSession) -> Client:
+    token = outbox_token(suite.secrets.digest_keys["notify"])
+    return Impatient(lambda _: suite.url, session, slug=SLUG, outbox_token=token)
 
 
 async def rows(suite: EmbeddedSuite, service: str, table: str) -> int:
@@ -82,6 +86,9 @@ async def test_what_was_interrupted_is_gone_on_with(suite: EmbeddedSuite, capsys
     for calls in CUTS:
         with pytest.raises(Interrupted):
             await seed(suite, calls=calls)
+        # The link of an invitation that was not accepted is spent as soon as the next one is made.
+        async with aiohttp.ClientSession() as session:
+            await client_of(suite, session).mailed_token(f"member01@{DOMAIN}")
     assert await _seed(suite), "the start that completes it says the password"
     assert (suite.folder / "seeded").exists()
     expected = {

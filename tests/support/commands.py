@@ -7,19 +7,20 @@ import tempfile
 from pathlib import Path
 
 from shared.migrate import ROOT
-from tests.support.warm import WarmProcess
+from tests.support.warm import WarmProcess, may_be_warm
 
 
 def cowork(
     *arguments: str | Path, where: Path = ROOT, seconds: float = 120, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command in a folder, with `variables` as its whole environment. Raises TimeoutExpired."""
+    """Run the command in a folder; nothing is set but `variables` and what finds it. Raises TimeoutExpired."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "300", **variables}
     told = [str(one) for one in arguments]
-    # Another clock is another library under the interpreter: only a new one loads it.
-    if "LD_PRELOAD" in environment:
+    if not may_be_warm(environment):
         command = [sys.executable, "-m", "deploy.cli", *told]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, cwd=where)
+        return subprocess.run(
+            command, env=environment, stdin=-3, capture_output=True, text=True, timeout=seconds, cwd=where
+        )
     with tempfile.TemporaryDirectory(prefix="cowork-command-") as folder:
         said, errors = Path(folder, "stdout"), Path(folder, "stderr")
         process = WarmProcess(told, environment, said, errors=errors, where=where)

@@ -28,7 +28,7 @@ from tests.support.broker import delete_queues
 from tests.support.commands import cowork
 from tests.support.ports import free_port
 from tests.support.postbox import Postbox, PostboxClient
-from tests.support.warm import WarmProcess
+from tests.support.warm import WarmProcess, may_be_warm
 
 STOP_SECONDS = 60
 FAST = {"notify": {"smtp_host": "127.0.0.1", "smtp_starttls": False}, "privacy": {"redrive_seconds": 2}}
@@ -226,8 +226,7 @@ class Processes(Suite):
         self, name: str, module: str, command: list[str], environment: dict[str, str]
     ) -> subprocess.Popen[bytes] | WarmProcess:
         path = self.folder / f"{name}.log"
-        # Another clock is another library under the interpreter: only a new one loads it.
-        if self._is_warm and module == "deploy.cli" and "LD_PRELOAD" not in environment:
+        if self._is_warm and module == "deploy.cli" and may_be_warm(environment):
             return WarmProcess(command, environment, path)
         with path.open("ab") as log:
             return subprocess.Popen([sys.executable, "-m", module, *command], env=environment, stderr=log, stdout=log)

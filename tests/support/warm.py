@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -20,6 +20,11 @@ from pathlib import Path
 PRELOADED = "tests.support.warmed"
 # Whoever starts a process asks all others whether they have ended, and an answer is read once.
 _ASKING = threading.RLock()
+
+
+def may_be_warm(environment: Mapping[str, str]) -> bool:
+    """Another clock is another library under the interpreter: only a new one loads it."""
+    return "LD_PRELOAD" not in environment
 
 
 class WarmProcess:
