@@ -113,10 +113,10 @@ async def handled(stand: Stand) -> list[Figure]:
     return [
         Figure(
             "handled over the broker",
-            value=mine - limit,
+            value=mine,
             unit="ms",
             limit=limit,
-            goals=(at_most("value", 10),),
+            goals=(at_most("over_limit", 10),),
             p50_ms=mine,
             p99_ms=ours.percentile_ms(99),
             record="0018",

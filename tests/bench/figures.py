@@ -13,7 +13,7 @@ from tests.bench.stand import Stand
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound on one measure of a figure: `value`, `ratio`, `p50_ms`, `p99_ms` or `rss_mb`."""
+    """A bound on one measure of a figure: `value`, `over_limit`, `ratio`, `p50_ms`, `p99_ms` or `rss_mb`."""
 
     measure: str
     sign: str
@@ -60,6 +60,11 @@ class Figure:
     series: tuple[tuple[float, float, float | None], ...] = ()
     notes: dict[str, float] = field(default_factory=dict)
     layers: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def over_limit(self) -> float | None:
+        """How much more than the raw limit, in `unit`: below zero where noise is larger than what we add."""
+        return None if self.limit is None else self.value - self.limit
 
     @property
     def met(self) -> bool | None:

@@ -42,6 +42,9 @@ def test_a_goal_compares_the_measure_it_names() -> None:
     assert at_least("ratio", 0.5).holds(figure)
     assert not at_least("value", 11).holds(figure)
     assert at_most("p99_ms", 3).holds(figure)
+    assert at_most("over_limit", 2).holds(Figure("y", value=10, unit="ms", limit=8))
+    assert at_most("over_limit", 0).holds(Figure("y", value=7, unit="ms", limit=8))
+    assert not at_most("over_limit", 1).holds(Figure("y", value=10, unit="ms", limit=8))
     with pytest.raises(ValueError, match="has no rss_mb"):
         Goal("rss_mb", "≤", 1).holds(figure)
 
