@@ -1,6 +1,6 @@
 """The load of a fault run: members who write to three services over HTTP.
 
-About 200 events a second are asked for; two processors that run everything carry 60 to 110.
+About 200 events a second are asked for; two processors that run everything carry 60 to 150.
 """
 
 import asyncio
