@@ -75,6 +75,7 @@ async def database_locked(run: Run) -> None:
             during = await run.load.reply_rate(seconds, leaving_out=ticket)
     finally:
         await connection.close()
+    # On both sides: a machine that becomes slower or quicker meanwhile is not taken for the lock.
     after = await run.load.reply_rate(seconds / 2, leaving_out=ticket)
     await cancel_all([knocking])
     run.measured.append(
@@ -85,7 +86,7 @@ async def database_locked(run: Run) -> None:
 
 
 async def _knock(run: Run, ticket: str) -> None:
-    """Reply on one ticket, three times as often as the load does; whoever waits for its row keeps nobody else waiting."""
+    """Reply on one ticket besides what the load does; whoever waits for its row keeps nobody else waiting."""
     async with asyncio.TaskGroup() as knocks:
         while True:
             knocks.create_task(run.load.reply_on(ticket))

@@ -93,7 +93,6 @@ async def test_a_picture_of_more_pixels_is_refused_and_told_how_many_are_accepte
     assert refused.value.members == {"most_pixels": most}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 @pytest.mark.parametrize(
     ("kind", "mode", "size", "most_mib"),
     [
